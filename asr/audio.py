@@ -1,0 +1,352 @@
+"""The one reader of audio: every question about files, codecs, rates and channels is answered here.
+
+soundfile (libsndfile) decodes wav, flac, ogg/vorbis, opus, mp3, NIST sphere and its other formats; torchaudio resamples.
+libsndfile shortens a cut file in silence, so the sizes that the container declares are compared with the file's own
+before anything is decoded: what is read here is whole, or an AudioError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import os
+import struct
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asr.errors import AudioError
+from asr.system import atomic_path
+
+if TYPE_CHECKING:
+    import soundfile
+
+SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au", ".snd",
+                      ".w64", ".rf64", ".caf"))
+OVERSHOOT = 0.5  # seconds an asked span may reach past the end of its file, as Kaldi's extract-segments --max-overshoot
+
+logger = logging.getLogger("asr")
+ReadAt = Callable[[int, int], bytes]  # (offset, count) -> the bytes there, fewer at the end of the file
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of an audio file says; ``frames`` counts samples of one channel, ``duration`` is in seconds."""
+
+    path: str
+    sample_rate: int
+    channels: int
+    frames: int
+    duration: float
+    format: str
+
+
+def probe(path: str | Path) -> AudioInfo:
+    """Rate, channels and length, from the header alone. Raises AudioError."""
+    with _open(path) as file:
+        return _info(str(path), file)
+
+
+def verify(path: str | Path) -> AudioInfo:
+    """`probe`, and a look at the last samples: finds a cut flac or mp3 without decoding all of it. Raises AudioError."""
+    with _open(path) as file:
+        info = _info(str(path), file)
+        if file.seekable():
+            _decode(str(path), file, max(0, info.frames - 64), info.frames)
+        return info
+
+
+def read(path: str | Path, start: float = 0.0, end: float | None = None,
+         channel: int | None = None) -> tuple[np.ndarray, int]:
+    """Decode the span [start, end) seconds (``end`` None: to the end) of one channel, or of the average of all.
+
+    Returns (samples (N,) float32, nominally in [-1, 1]; sample rate in Hz). Only the span is decoded. An ``end`` up to
+    0.5 s past the file's is cut to it, as Kaldi does; ``channel`` counts from 0, and a mono file has only the one.
+    Raises AudioError for a file that is missing, empty, cut, not audio, or holds samples that are not finite.
+    """
+    with _open(path) as file:
+        return _read(str(path), file, start, end, channel)
+
+
+def read_pipe(command: str, start: float = 0.0, end: float | None = None,
+              channel: int | None = None) -> tuple[np.ndarray, int]:
+    """Run a shell command that writes audio to its standard output (a ``wav.scp`` entry, with or without its ``|``).
+
+    Returns as `read`. The caller answers for having asked the user: this executes whatever the string says.
+    """
+    line = command.strip().removesuffix("|").strip()
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], stdin=subprocess.DEVNULL, capture_output=True,
+                          check=False)
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise AudioError(f"{line}: cannot read: the command ended with status {done.returncode}"
+                         + (f": {said[-1]}" if said else ""))
+    with _open_bytes(line, done.stdout) as file:
+        return _read(line, file, start, end, channel)
+
+
+def load(path: str | Path, sample_rate: int, start: float = 0.0, end: float | None = None,
+         channel: int | None = None) -> np.ndarray:
+    """`read`, resampled to ``sample_rate`` Hz where the file has another rate: (N,) float32."""
+    samples, rate = read(path, start, end, channel)
+    return resample(samples, rate, sample_rate)
+
+
+def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Band-limited resampling by windowed sinc (torchaudio's defaults): (N,) -> (ceil(N * new_rate / rate),) float32."""
+    if rate == new_rate:
+        return samples
+    import torch
+
+    _say_once(f"audio at {rate} Hz is resampled to {new_rate} Hz")
+    with torch.inference_mode():
+        return _resampler(rate, new_rate)(torch.from_numpy(np.ascontiguousarray(samples, np.float32))).numpy()
+
+
+def write(path: str | Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Write (N,) or (N, channels) samples in [-1, 1] as 16-bit PCM, wav or flac by the name's ending; whole or not at all.
+
+    A sample is rounded to the nearest of 65536 steps (what `read` gave from a 16-bit file is written back bit for bit),
+    and clipped at the range. Raises AudioError for another ending, or samples that are not finite.
+    """
+    import soundfile
+
+    path = Path(path)
+    format = {".wav": "WAV", ".flac": "FLAC"}.get(path.suffix.lower())
+    if format is None:
+        raise AudioError(f"{path}: cannot write: the name must end in .wav or .flac")
+    samples = np.asarray(samples)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: cannot write: samples that are not finite numbers")
+    steps = np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, steps, sample_rate, format=format, subtype="PCM_16")
+
+
+def find_audio(inputs: Iterable[str | Path], recursive: bool = False) -> list[Path]:
+    """Files as they are named; folders as the audio files in them (by ending), sorted; no file twice.
+
+    Raises AudioError for a name that is not there.
+    """
+    found: dict[Path, None] = {}
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            inside = path.rglob("*") if recursive else path.iterdir()
+            found.update(dict.fromkeys(sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise AudioError(f"{path}: cannot read: no such file or folder")
+    return list(found)
+
+
+# ---------------------------------------------------------------------------------------------------- decoding
+
+
+@contextlib.contextmanager
+def _open(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    """The file, opened once: its declared and real sizes are compared through the descriptor the decoder then uses."""
+    import soundfile
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot read: {error.strerror}") from None
+    try:
+        if Path(path).is_dir():
+            raise AudioError(f"{path}: cannot read: it is a folder")
+        _check_whole(str(path), lambda offset, count: os.pread(handle, count, offset), os.fstat(handle).st_size)
+        with soundfile.SoundFile(handle, closefd=False) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: cannot read: {_reason(error)}") from None
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _open_bytes(name: str, content: bytes) -> Iterator[soundfile.SoundFile]:
+    import soundfile
+
+    try:
+        _check_whole(name, lambda offset, count: content[offset:offset + count], len(content))
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{name}: cannot read: {_reason(error)}") from None
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    said = str(error.error_string).strip().rstrip(".")
+    return "not an audio file that libsndfile knows" if "ormat not recognised" in said else said or "corrupt or cut"
+
+
+def _info(name: str, file: soundfile.SoundFile) -> AudioInfo:
+    if file.frames <= 0:
+        raise AudioError(f"{name}: cannot read: it holds no audio")
+    if file.frames > 1 << 60:  # a flac stream; libsndfile can then neither seek nor read to the end
+        raise AudioError(f"{name}: cannot read: its header does not say its length (it was written into a pipe); "
+                         "write it again as a file")
+    return AudioInfo(name, file.samplerate, file.channels, file.frames, file.frames / file.samplerate, file.format)
+
+
+def _read(name: str, file: soundfile.SoundFile, start: float, end: float | None,
+          channel: int | None) -> tuple[np.ndarray, int]:
+    info = _info(name, file)
+    rate = info.sample_rate
+    first = round(start * rate)
+    last = info.frames if end is None else round(end * rate)
+    if first < 0 or last <= first:
+        raise AudioError(f"{name}: cannot read: the span {start:g}-{_shown(end)} s is empty or begins before 0")
+    if first >= info.frames or last > info.frames + math.ceil(OVERSHOOT * rate):
+        raise AudioError(f"{name}: cannot read: the span {start:g}-{_shown(end)} s is beyond its end at {info.duration:g} s")
+    samples = _decode(name, file, first, min(last, info.frames))
+    if info.channels == 1:
+        mono = samples[:, 0]
+    elif channel is None:
+        _say_once(f"audio of {info.channels} channels is averaged to one (choose one by reco2file_and_channel or --channel)")
+        mono = samples.mean(axis=1)
+    elif 0 <= channel < info.channels:
+        mono = np.ascontiguousarray(samples[:, channel])
+    else:
+        raise AudioError(f"{name}: cannot read: it has no channel {channel} (channels 0 to {info.channels - 1})")
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{name}: cannot read: it holds samples that are not finite numbers")
+    return mono, rate
+
+
+def _shown(end: float | None) -> str:
+    return "end" if end is None else f"{end:g}"
+
+
+def _decode(name: str, file: soundfile.SoundFile, first: int, last: int) -> np.ndarray:
+    """Frames [first, last) of all channels, (N, channels) float32."""
+    import soundfile
+
+    try:
+        if first and file.seekable():
+            file.seek(first)
+        elif first:
+            file.read(first, dtype="float32")  # a few codecs (GSM 6.10) only run forwards
+        samples = file.read(last - first, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        raise AudioError(f"{name}: cannot read: cut or corrupt: its header promises {file.frames} samples, "
+                         f"but {first} to {last} cannot be decoded") from None
+    if len(samples) < last - first:
+        raise AudioError(f"{name}: cannot read: cut or corrupt: its header promises {file.frames} samples, "
+                         f"decoding stops at {first + len(samples)}")
+    return samples
+
+
+# ------------------------------------------------------------------------------------------------- is it whole?
+
+
+def _check_whole(name: str, read_at: ReadAt, size: int) -> None:
+    """Raise AudioError where the container itself shows that its end is missing."""
+    if size == 0:
+        raise AudioError(f"{name}: cannot read: the file is empty (0 bytes)")
+    head = read_at(0, 12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        promised = _riff_end(read_at, size)
+    elif head[:7] == b"NIST_1A":
+        promised = _sphere_end(read_at)
+    elif head[:4] == b"OggS":
+        if not _ogg_ends(read_at, size):
+            raise AudioError(f"{name}: cannot read: cut: the last page of the ogg stream is missing")
+        return
+    elif head[:3] == b"ID3" or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xE0 == 0xE0):
+        promised = _mp3_end(read_at, head)
+    elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        promised = 8 + struct.unpack(">I", head[4:8])[0]
+    elif head[:4] == b".snd" and len(head) == 12:
+        offset, length = struct.unpack(">II", head[4:])
+        promised = 0 if length == 0xFFFFFFFF else offset + length
+    elif head[:4] == b"riff" and size >= 24:  # Sony Wave64
+        promised = struct.unpack("<Q", read_at(16, 8))[0]
+    else:
+        return  # flac says its samples, not its bytes: decoding shows a cut there
+    if promised > size:
+        raise AudioError(f"{name}: cannot read: cut: its header promises {promised} bytes, the file has {size}")
+
+
+def _riff_end(read_at: ReadAt, size: int) -> int:
+    """Where the data chunk of a RIFF/RF64 file must end, in bytes; 0 where the header does not say (a stream)."""
+    offset, data64 = 12, 0
+    while offset + 8 <= size:
+        kind, length = struct.unpack("<4sI", read_at(offset, 8))
+        if kind == b"ds64":
+            data64 = struct.unpack("<Q", read_at(offset + 16, 8).ljust(8, b"\0"))[0]
+        if kind == b"data":
+            if length == 0xFFFFFFFF and data64:
+                return offset + 8 + data64
+            # A writer into a pipe cannot know the length: sox and ffmpeg leave one of the largest numbers.
+            return 0 if length >= 0x7FFFF000 else offset + 8 + length
+        offset += 8 + length + length % 2
+    return 0
+
+
+def _sphere_end(read_at: ReadAt) -> int:
+    """Header plus the samples of an uncompressed NIST sphere file, in bytes."""
+    lines = read_at(0, 16).split(b"\n")
+    header = int(lines[1]) if len(lines) > 1 and lines[1].strip().isdigit() else 0
+    fields = {}
+    for line in read_at(0, header).split(b"\n"):
+        parts = line.split(None, 2)
+        if len(parts) == 3 and parts[1] == b"-i" and parts[2].strip().isdigit():
+            fields[parts[0]] = int(parts[2])
+    count = fields.get(b"sample_count", 0) * fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 0)
+    return header + count if count else 0
+
+
+def _ogg_ends(read_at: ReadAt, size: int) -> bool:
+    """Whether the last Ogg page is complete and carries the end-of-stream flag (RFC 3533)."""
+    tail = read_at(max(0, size - 65536), 65536)
+    at = tail.rfind(b"OggS")
+    if at < 0 or at + 27 > len(tail):
+        return False
+    segments = tail[at + 27:at + 27 + tail[at + 26]]
+    whole = len(segments) == tail[at + 26] and at + 27 + len(segments) + sum(segments) <= len(tail)
+    return whole and bool(tail[at + 5] & 4)
+
+
+def _mp3_end(read_at: ReadAt, head: bytes) -> int:
+    """Where the stream must end by the byte count of its Xing/Info header; 0 where there is none."""
+    start = 0
+    if head[:3] == b"ID3":
+        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    frame = read_at(start, 200)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 16:
+        return 0
+    flags = struct.unpack(">I", frame[at + 4:at + 8])[0]
+    if not flags & 2:
+        return 0
+    position = at + 8 + (4 if flags & 1 else 0)
+    return start + struct.unpack(">I", frame[position:position + 4])[0]
+
+
+# ---------------------------------------------------------------------------------------------------- resampling
+
+
+@lru_cache(maxsize=16)
+def _resampler(rate: int, new_rate: int) -> Any:
+    """torchaudio's resampling with its kernel kept, where its functional form builds the filter anew for each file.
+
+    The kernel is made in float64 (the functional form: float32), so the two agree to about 2e-6, no closer.
+    """
+    import torchaudio
+
+    return torchaudio.transforms.Resample(rate, new_rate)
+
+
+@lru_cache(maxsize=256)
+def _say_once(message: str) -> None:
+    logger.warning(message)

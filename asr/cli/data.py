@@ -1,0 +1,286 @@
+"""``asr data``: check, fix, cut, join and describe Kaldi data directories."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli.progress import progress
+from asr.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from asr.corpus import DataDir
+    from asr.corpus.info import DataInfo
+
+app = typer.Typer(no_args_is_help=True, help="Kaldi data directories: check, fix, subset, split, combine, info.")
+
+Dirs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data directories (wav.scp, text, utt2spk, ...).")]
+Dir = Annotated[Path, typer.Argument(metavar="DIR", help="A data directory (wav.scp, text, utt2spk, ...).")]
+Out = Annotated[Path, typer.Option(help="The directory to write.")]
+Pipes = Annotated[bool, typer.Option("--allow-pipes", help="Run the shell commands in wav.scp (entries that end in |).")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random draw: the same seed, the same draw.")]
+
+
+@app.command()
+def check(
+    dirs: Dirs,
+    audio: Annotated[str, typer.Option(help="How closely to look at the recordings: none, header (and the last samples), "
+                                            "or decode (all of it).")] = "header",
+    allow_pipes: Pipes = False,
+) -> None:
+    """Report every fault at once: file, line, what is wrong, and the cure. Exit status 1 where there are faults.
+
+    \b
+    Example:
+      asr data check data/train data/dev
+      asr data check --audio decode data/train
+    """
+    if audio not in ("none", "header", "decode"):
+        raise UsageError(f"--audio {audio}: choose none, header or decode")
+    from asr.corpus.check import check as check_directory
+
+    count = 0
+    for path in dirs:
+        faults = check_directory(path, allow_pipes, audio)
+        count += len(faults)
+        for fault in faults:
+            print(f"{path}/{fault}")
+        if not faults:
+            print(f"{path}: no faults")
+    if count:
+        print(_count(count, "fault"), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def fix(
+    dirs: Dirs,
+    prefix_speaker: Annotated[bool, typer.Option("--prefix-speaker", help="Rename utterances to SPEAKER-UTTERANCE where "
+                                                                          "they do not begin so.")] = False,
+    allow_pipes: Pipes = False,
+) -> None:
+    """Repair in place what needs no decision; the files as they were are kept in DIR/.backup.
+
+    Sorts, removes blanks and identical duplicates, drops utterances that are not whole (no transcript, audio missing or
+    cut, segment beyond its recording, ...), and derives spk2utt. Exit status 1 where faults remain for a person.
+
+    \b
+    Example:
+      asr data fix data/train
+      asr data fix --prefix-speaker data/train
+    """
+    from asr.corpus.repair import fix as fix_directory
+
+    remaining = 0
+    for path in dirs:
+        repair = fix_directory(path, allow_pipes, prefix_speaker)
+        for line in repair.done:
+            print(f"{path}/{line}")
+        for fault in repair.remaining:
+            print(f"{path}/{fault}", file=sys.stderr)
+        kept = f"; the files as they were are in {path / '.backup'}" if repair.done else ""
+        print(f"{path}: {_count(len(repair.done), 'repair')}; faults that remain: {len(repair.remaining)}{kept}")
+        remaining += len(repair.remaining)
+    if remaining:
+        raise typer.Exit(1)
+
+
+@app.command()
+def subset(
+    dir: Dir,
+    out: Out,
+    first: Annotated[int | None, typer.Option(min=1, help="Keep the first N utterances.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Keep the last N utterances.")] = None,
+    random: Annotated[int | None, typer.Option(min=1, help="Keep N utterances drawn at random.")] = None,
+    shortest: Annotated[int | None, typer.Option(min=1, help="Keep the N shortest utterances.")] = None,
+    speakers: Annotated[str | None, typer.Option(help="Keep these speakers: a file with one in the first column of each "
+                                                      "line, or names with commas.")] = None,
+    utterances: Annotated[Path | None, typer.Option(help="Keep these utterances: a file with one in the first column of "
+                                                         "each line (a `text`, say).")] = None,
+    seed: Seed = 0,
+    allow_pipes: Pipes = False,
+) -> None:
+    """Write a directory with some of the utterances; lists of speakers and utterances apply before the count.
+
+    \b
+    Example:
+      asr data subset data/train --out data/train_1k --random 1000 --seed 1
+      asr data subset data/all --out data/test --speakers george,lucas
+    """
+    counts = [count for count in (first, last, random, shortest) if count is not None]
+    if len(counts) > 1 or not (counts or speakers or utterances):
+        raise UsageError("choose one of --first, --last, --random, --shortest, or a list with --speakers or --utterances")
+    from asr.corpus import operations
+
+    data = _load(dir, out, allow_pipes)
+    if speakers is not None:
+        data = operations.by_speakers(data, _names(speakers))
+    if utterances is not None:
+        wanted = set(_first_column(utterances))
+        if speakers is not None:  # both lists: what is in both
+            wanted &= {utterance.id for utterance in data.utterances}
+        data = data.select(wanted)
+    if first is not None:
+        data = operations.first(data, first)
+    elif last is not None:
+        data = operations.last(data, last)
+    elif random is not None:
+        data = operations.random(data, random, seed)
+    elif shortest is not None:
+        data = operations.shortest(data, shortest)
+    _save(data, out)
+
+
+@app.command()
+def split(
+    dir: Dir,
+    out: Annotated[Path, typer.Option(help="The folder in which to write a directory for each part.")],
+    parts: Annotated[int | None, typer.Option(min=1, help="Number of equal parts.")] = None,
+    fractions: Annotated[str | None, typer.Option(help="Sizes of the parts, with commas: 0.8,0.1,0.1")] = None,
+    names: Annotated[str | None, typer.Option(help="Names of the parts, with commas; 1,2,... if absent.")] = None,
+    by: Annotated[str, typer.Option(help="speaker (none is in two parts) or utterance.")] = "speaker",
+    seed: Seed = 0,
+    allow_pipes: Pipes = False,
+) -> None:
+    """Cut into parts; every utterance goes to one of them.
+
+    \b
+    Example:
+      asr data split data/all --out data --fractions 0.8,0.1,0.1 --names train,dev,test
+      asr data split data/train --out data/train/split4 --parts 4 --by utterance
+    """
+    if (parts is None) == (fractions is None):
+        raise UsageError("choose --parts N or --fractions A,B,...")
+    if by not in ("speaker", "utterance"):
+        raise UsageError(f"--by {by}: choose speaker or utterance")
+    shares = [1.0] * parts if parts is not None else _numbers(fractions or "")
+    labels = names.split(",") if names else [str(number) for number in range(1, len(shares) + 1)]
+    if len(labels) != len(shares) or len(set(labels)) < len(labels) or not all(labels):
+        raise UsageError(f"--names {names}: {len(shares)} different names are needed, one for each part")
+    from asr.corpus import operations
+
+    data = _load(dir, None, allow_pipes)
+    if any((out / label).resolve() == dir.resolve() for label in labels):
+        raise UsageError(f"--out {out}: a part would be written over {dir}")
+    for label, part in zip(labels, operations.split(data, shares, by, seed)):
+        _save(part, out / label)
+
+
+@app.command()
+def combine(dirs: Dirs, out: Out, allow_pipes: Pipes = False) -> None:
+    """Join directories into one; a table that one of them lacks is left out, with a warning.
+
+    \b
+    Example:
+      asr data combine data/train_a data/train_b --out data/train
+    """
+    from asr.corpus import operations
+
+    _save(operations.combine([_load(path, out, allow_pipes) for path in dirs]), out)
+
+
+@app.command()
+def info(
+    dirs: Dirs,
+    subsampling: Annotated[int, typer.Option(min=1, help="The network keeps one of so many 10 ms frames; for the list of "
+                                                         "untrainable utterances.")] = 2,
+    allow_pipes: Pipes = False,
+) -> None:
+    """Show hours, speakers, histograms of durations and characters, and utterances too short for their transcripts.
+
+    \b
+    Example:
+      asr data info data/train data/dev
+    """
+    from asr.corpus import DataDir
+    from asr.corpus.info import describe
+
+    broken = 0
+    for path in dirs:
+        data = DataDir.load(path, allow_pipes)
+        found = describe(data, subsampling, progress(data.wav, "reading headers", len(data.wav)))
+        print("\n".join(_report(path, found, subsampling)))
+        broken += len(found.unreadable)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _report(path: Path, info: DataInfo, subsampling: int) -> list[str]:
+    lines = [f"{path}", f"  utterances  {info.utterances}", f"  speakers    {info.speakers}",
+             f"  recordings  {info.recordings}", f"  duration    {_hours(info.durations.sum())}"]
+    if len(info.durations):
+        lines.append(f"  utterance   shortest {info.durations.min():.2f} s, mean {info.durations.mean():.2f} s, "
+                     f"longest {info.durations.max():.2f} s")
+    for (rate, channels, format), count in sorted(info.formats.items()):
+        lines.append(f"  audio       {count} x " + (format if not rate else f"{rate} Hz, {_channels(channels)}, {format}"))
+    if info.words:
+        lines.append(f"  words       {info.words} ({info.vocabulary} different)")
+    lines += _bars("durations", [(f"{low:g}-{high:g} s", count) for low, high, count in info.histogram()])
+    lines += _bars("characters", [(repr(character), count) for character, count in info.characters.most_common()])
+    if info.untrainable:
+        lines.append(f"  untrainable {len(info.untrainable)}: fewer output frames (10 ms x {subsampling}) than characters "
+                     "need")
+        lines += [f"    {id}: {frames} frames, {needed} needed" for id, frames, needed in info.untrainable]
+    if info.unreadable:
+        lines.append(f"  unreadable  {len(info.unreadable)}; not counted in the hours")
+        lines += [f"    {why}" for why in info.unreadable]
+    return lines
+
+
+def _bars(title: str, rows: list[tuple[str, int]]) -> list[str]:
+    if not rows:
+        return []
+    width = max(len(label) for label, _ in rows)
+    most = max(count for _, count in rows)
+    return [f"  {title}", *(f"    {label:>{width}}  {count:>8}  {'#' * round(40 * count / most)}".rstrip()
+                            for label, count in rows)]
+
+
+def _hours(seconds: float) -> str:
+    minutes, rest = divmod(round(float(seconds), 1), 60)
+    return f"{seconds / 3600:.2f} h ({int(minutes // 60)}:{int(minutes % 60):02d}:{rest:04.1f})"
+
+
+def _channels(count: int) -> str:
+    return {1: "mono", 2: "stereo"}.get(count, f"{count} channels")
+
+
+def _load(path: Path, out: Path | None, allow_pipes: bool) -> DataDir:
+    from asr.corpus import DataDir
+
+    if out is not None and out.resolve() == path.resolve():
+        raise UsageError(f"--out {out}: it is the directory that is read; choose another")
+    return DataDir.load(path, allow_pipes)
+
+
+def _save(data: DataDir, out: Path) -> None:
+    data.save(out)
+    print(f"{out}: {len(data)} utterances, {len(data.speakers)} speakers")
+
+
+def _names(text: str) -> list[str]:
+    return _first_column(Path(text)) if Path(text).is_file() else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _first_column(path: Path) -> list[str]:
+    try:
+        return [line.split()[0] for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read: {error}") from None
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--fractions {text}: numbers with commas are needed, for example 0.8,0.1,0.1") from None
+    if any(not 0 < number < float("inf") for number in numbers):
+        raise UsageError(f"--fractions {text}: every number must be above 0")
+    return numbers

@@ -1,0 +1,56 @@
+"""``asr tokenizer``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.errors import UsageError
+
+
+class Kind(str, Enum):
+    """What a token is."""
+
+    char = "char"
+    bpe = "bpe"
+
+
+def command(
+    text: Annotated[Path, typer.Option(help="Transcripts: a Kaldi `text` file (id, then words).")],
+    out: Annotated[Path, typer.Option(help="Folder for tokens.txt, tokenizer.json and, for bpe, bpe.model.")],
+    kind: Annotated[Kind, typer.Option(help="Characters, or SentencePiece's byte-pair encoding.")] = Kind.char,
+    vocab_size: Annotated[int | None, typer.Option(min=4, help="bpe: number of tokens, the blank counted.")] = None,
+    normalizer: Annotated[str, typer.Option(help="Applied to every text first: none, nfc or basic.")] = "none",
+    unk: Annotated[bool, typer.Option("--unk", help="Add a token for characters that the text does not hold.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="The file holds text alone, without ids.")] = False,
+) -> None:
+    """Make a tokenizer from transcripts, and check that every one survives encoding and decoding.
+
+    \b
+    Example:
+      asr tokenizer --text data/commands/train/text --kind bpe --vocab-size 200 --out exp/commands/tokens
+    """
+    from asr.text import BpeTokenizer, CharTokenizer, Tokenizer, check_round_trip, read_transcripts
+    from asr.text.tables import read_lines
+
+    if kind is Kind.bpe and vocab_size is None:
+        raise UsageError("--kind bpe needs --vocab-size N, for example --vocab-size 200")
+    if kind is Kind.char and vocab_size is not None:
+        raise UsageError("--vocab-size is for --kind bpe; characters are as many as the text holds")
+    if plain:
+        texts = {f"line {number}": line.removesuffix("\r") for number, line in read_lines(text)}
+    else:
+        texts = read_transcripts(text)
+    tokenizer: Tokenizer
+    if vocab_size is not None:
+        tokenizer = BpeTokenizer.train(texts.values(), vocab_size, unk, normalizer)
+    else:
+        tokenizer = CharTokenizer.train(texts.values(), unk, normalizer)
+    check_round_trip(tokenizer, texts)
+    tokenizer.save(out)
+    first = " ".join(tokenizer.tokens[:20])
+    print(f"{tokenizer.vocab_size} tokens: {first}{' ...' if tokenizer.vocab_size > 20 else ''}")
+    print(f"{len(texts)} transcripts encode and decode to themselves; written to {out}")

@@ -1,0 +1,326 @@
+"""The typed configuration tree, and the one loader for it.
+
+A configuration is a YAML file of the sections below; what is absent takes its default, and an unknown or mistyped key
+is an error that names the key's path and the closest known one. The resolved tree is written beside every run and
+travels inside every model file, so nothing but the model file is needed to transcribe.
+
+This module imports neither torch nor any other part of the toolkit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from asr.errors import ConfigError
+
+Range = tuple[float, float]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --------------------------------------------------------------------------------------------------- features
+
+
+class FeatureConfig(Section):
+    """The front-end. The defaults are Kaldi's own (``compute-fbank-feats``), with 80 mel bins and dither 0."""
+
+    kind: Literal["fbank", "mfcc", "spectrogram"] = "fbank"
+    sample_rate: int = Field(16000, gt=0, description="Hz; audio at another rate is resampled to it")
+    frame_length_ms: float = Field(25.0, gt=0)
+    frame_shift_ms: float = Field(10.0, gt=0)
+    window: Literal["povey", "hamming", "hanning", "rectangular", "blackman"] = "povey"
+    preemphasis: float = Field(0.97, ge=0, le=1)
+    remove_dc_offset: bool = True
+    dither: float = Field(0.0, ge=0, description="in units of a 16-bit sample, as in Kaldi")
+    snip_edges: bool = True
+    num_mel_bins: int = Field(80, ge=3)
+    low_freq: float = Field(20.0, ge=0, description="Hz")
+    high_freq: float = Field(0.0, description="Hz; zero or less counts down from the Nyquist frequency")
+    num_ceps: int = Field(13, ge=1, description="mfcc only")
+    cepstral_lifter: float = Field(22.0, ge=0, description="mfcc only")
+    cmvn: Literal["none", "global", "speaker", "utterance"] = "global"
+    cmvn_variance: bool = Field(True, description="divide by the standard deviation as well")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeatureConfig:
+        nyquist = self.sample_rate / 2
+        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
+        if not self.low_freq < high <= nyquist:
+            raise ValueError(f"low_freq {self.low_freq:g} and high_freq {high:g} Hz must satisfy "
+                             f"low_freq < high_freq <= {nyquist:g} (half the sample rate)")
+        if self.kind == "mfcc" and self.num_ceps > self.num_mel_bins:
+            raise ValueError(f"num_ceps {self.num_ceps} must not exceed num_mel_bins {self.num_mel_bins}")
+        return self
+
+
+# ----------------------------------------------------------------------------------------------- augmentation
+
+
+class NoiseConfig(Section):
+    """Additive noise: from files, or generated (white to brown, and babble of the other utterances' spectrum)."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    snr_db: Range = (5.0, 25.0)
+    files: str | None = Field(None, description="a folder or a wav.scp of noise; generated noise when absent")
+
+
+class ReverbConfig(Section):
+    """Convolution with a room's impulse response: from files, or generated with a drawn reverberation time."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    rt60_s: Range = (0.1, 0.6)
+    files: str | None = Field(None, description="a folder or a wav.scp of impulse responses; generated when absent")
+
+
+class SpecAugmentConfig(Section):
+    """SpecAugment (Park et al., 2019) without time warping: masks on the features, filled with the mean (zero)."""
+
+    freq_masks: int = Field(0, ge=0)
+    freq_width: int = Field(10, ge=0, description="largest width of one mask, in bins")
+    time_masks: int = Field(0, ge=0)
+    time_width: int = Field(10, ge=0, description="largest width of one mask, in frames")
+    time_fraction: float = Field(0.2, ge=0, le=1, description="a mask never covers more of the utterance than this")
+
+
+class AugmentConfig(Section):
+    """What training does to an utterance before the network hears it; drawn anew for each utterance and epoch."""
+
+    speed: tuple[float, ...] = Field((), description="factors, one drawn per utterance; pitch moves along")
+    tempo: Range | None = Field(None, description="factor drawn from the range; pitch stays (WSOLA)")
+    pitch_semitones: Range | None = Field(None, description="shift drawn from the range; duration stays")
+    volume_db: Range | None = Field(None, description="gain drawn from the range")
+    vtlp: Range | None = Field(None, description="vocal-tract-length warp of the mel axis, drawn from the range")
+    telephone: float = Field(0.0, ge=0, le=1, description="probability of a 300-3400 Hz band and mu-law coding")
+    noise: NoiseConfig = NoiseConfig()
+    reverb: ReverbConfig = ReverbConfig()
+    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
+
+    @field_validator("speed")
+    @classmethod
+    def _speeds(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0.5 <= factor <= 2 for factor in value):
+            raise ValueError("each speed factor must be from 0.5 to 2")
+        return value
+
+
+# ----------------------------------------------------------------------------------------------------- tokens
+
+
+class TokenizerConfig(Section):
+    """How text becomes tokens. Token 0 is the CTC blank."""
+
+    kind: Literal["char", "bpe"] = "char"
+    vocab_size: int = Field(200, ge=4, description="bpe only; the blank is counted")
+    dir: str | None = Field(None, description="a folder written by `asr tokenizer`; made from the training text when absent")
+    normalizer: str = Field("none", description="named normaliser applied to transcripts before tokens are made")
+
+
+# ------------------------------------------------------------------------------------------------------ model
+
+
+class ConvLayerConfig(Section):
+    """One 2-D convolution; every pair is (time, frequency)."""
+
+    channels: int = Field(gt=0)
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+
+    @model_validator(mode="after")
+    def _odd(self) -> ConvLayerConfig:
+        if any(size < 1 or size % 2 == 0 for size in self.kernel):
+            raise ValueError(f"kernel sizes must be odd (centred on a frame), not {list(self.kernel)}")
+        if any(step < 1 for step in self.stride):
+            raise ValueError(f"strides must be 1 or more, not {list(self.stride)}")
+        return self
+
+
+class ConvConfig(Section):
+    """The 2-D convolution stack over (time, frequency)."""
+
+    layers: tuple[ConvLayerConfig, ...] = (
+        ConvLayerConfig(channels=32, kernel=(3, 3), stride=(2, 2)),
+        ConvLayerConfig(channels=32, kernel=(3, 3), stride=(1, 2)),
+    )
+    norm: Literal["batch", "layer", "none"] = "batch"
+    activation: Literal["relu", "hardtanh", "gelu", "silu"] = "relu"
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class RnnConfig(Section):
+    """The recurrent stack."""
+
+    cell: Literal["gru", "lstm"] = "gru"
+    hidden: int = Field(128, gt=0, description="units of one direction")
+    layers: int = Field(2, ge=1)
+    bidirectional: bool = True
+    norm: Literal["batch", "layer", "none"] = "layer"
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the input of every layer but the first")
+
+
+class ModelConfig(Section):
+    """The network: which architecture, and its blocks."""
+
+    architecture: Literal["cascade"] = "cascade"
+    conv: ConvConfig = ConvConfig()
+    projection: int = Field(0, ge=0, description="width between convolutions and recurrence; 0 leaves it out")
+    rnn: RnnConfig = RnnConfig()
+    dropout: float = Field(0.0, ge=0, lt=1, description="before the output layer")
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+class OptimizerConfig(Section):
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = Field(1e-3, gt=0, description="the peak of the schedule")
+    weight_decay: float = Field(1e-2, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+
+
+class ScheduleConfig(Section):
+    name: Literal["constant", "linear", "cosine", "noam", "plateau"] = "cosine"
+    warmup_steps: int = Field(200, ge=0)
+    final_fraction: float = Field(0.01, ge=0, le=1, description="linear and cosine end at this fraction of lr")
+    patience: int = Field(3, ge=0, description="plateau: epochs without a better dev loss before lr halves")
+
+
+class TrainingConfig(Section):
+    """The training loop."""
+
+    epochs: int = Field(30, ge=1)
+    batch_seconds: float = Field(120.0, gt=0, description="padded audio seconds in a batch")
+    max_utterances: int = Field(64, ge=1, description="in a batch")
+    sort_first_epoch: bool = Field(False, description="short utterances first in the first epoch (SortaGrad)")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    precision: Literal["32", "bf16", "16"] = "32"
+    gradient_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0 for none")
+    accumulate: int = Field(1, ge=1, description="batches to one optimizer step")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0 for none")
+    average_best: int = Field(5, ge=1, description="checkpoints, best on dev, averaged into the model")
+    early_stop: int = Field(0, ge=0, description="epochs without a better dev error before stopping; 0 for never")
+    monitor: Literal["wer", "cer", "loss"] = Field("wer", description="what `best` means, on dev")
+    nonfinite_limit: int = Field(10, ge=1, description="steps in a row with a non-finite loss before stopping")
+    checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints to resume from")
+    archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
+    workers: int = Field(1, ge=0, description="processes that read and augment audio")
+    threads: int = Field(0, ge=0, description="threads of the network on the CPU; 0 lets the toolkit choose")
+
+
+class Config(Section):
+    """Everything a training run needs to know, apart from where its data lies."""
+
+    seed: int = Field(1, ge=0)
+    features: FeatureConfig = FeatureConfig()
+    augment: AugmentConfig = AugmentConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+# ----------------------------------------------------------------------------------------------------- loader
+
+
+def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
+    """Read a YAML file (or none: all defaults), apply ``a.b=value`` overrides, validate the whole, return the tree.
+
+    Values of overrides are YAML: ``training.epochs=3``, ``augment.speed=[0.9,1.0,1.1]``, ``augment.vtlp=null``.
+    Raises ConfigError that lists every fault with the key's path and, for an unknown key, the closest known one.
+    """
+    where = str(path) if path else "configuration"
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        if loaded is not None and not isinstance(loaded, dict):
+            raise ConfigError(f"{path}: expected sections (`training:` ...), found a {type(loaded).__name__}")
+        tree = loaded or {}
+    for override in overrides:
+        _apply(tree, override)
+    return parse_config(tree, where)
+
+
+def parse_config(tree: dict[str, Any], where: str = "configuration") -> Config:
+    """Validate a tree of plain values (as read from YAML or from a model's metadata) into a Config."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors()]
+        raise ConfigError(f"{where}: " + ("; ".join(faults) if len(faults) == 1 else
+                                          f"{len(faults)} faults\n  " + "\n  ".join(faults))) from None
+
+
+def dump_config(config: Section) -> str:
+    """The resolved tree as YAML, every key with its value; `load_config` reads it back to an equal tree."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: expected a.b=value, for example training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+    node = tree
+    for key in keys[:-1]:
+        child = node.get(key)
+        if child is None:
+            child = node[key] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: `{key}` holds the value {child!r}, it has no keys below it")
+        node = child
+    node[keys[-1]] = value
+
+
+def _describe(fault: Any) -> str:
+    """One pydantic fault as `key.path: what is wrong (did you mean ...?)`."""
+    location = fault["loc"]
+    path = ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        return f"{path}: unknown key" + (f"; did you mean `{close[0]}`? (known: {', '.join(known)})" if close else "")
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {message} (got {fault['input']!r})" if not isinstance(fault["input"], dict) else f"{path}: {message}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """The keys the section at this location knows; walks lists and optional sections as well."""
+    section: Any = Config
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = section.model_fields.get(part)
+        section = _section_of(field.annotation) if field else None
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """The Section inside an annotation such as ``tuple[Section, ...]`` or ``Section | None``."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Section):
+        return annotation
+    for inner in typing.get_args(annotation):
+        if inner is not Ellipsis and (found := _section_of(inner)):
+            return found
+    return None

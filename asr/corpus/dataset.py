@@ -1,0 +1,153 @@
+"""What training and decoding draw from a data directory: examples by (epoch, index), and padded batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.corpus.datadir import DataDir
+from asr.errors import AudioError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance: ``inputs`` are samples (N,) or features (T, F), float32; ``targets`` (L,) int64."""
+
+    id: str
+    speaker: str
+    inputs: np.ndarray
+    targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples padded to one shape.
+
+    ``inputs`` (B, N) samples or (B, T, F) features, float32, zeros after ``lengths`` (B,) int64;
+    ``targets`` (B, L) int64, zeros after ``target_lengths`` (B,) int64.
+    """
+
+    ids: list[str]
+    speakers: list[str]
+    inputs: torch.Tensor
+    lengths: torch.Tensor
+    targets: torch.Tensor
+    target_lengths: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.ids, self.speakers, self.inputs.to(device, non_blocking=True), self.lengths.to(device),
+                     self.targets.to(device, non_blocking=True), self.target_lengths.to(device))
+
+    def pin_memory(self) -> Batch:
+        """Page-locked tensors, for DataLoader(pin_memory=True)."""
+        return Batch(self.ids, self.speakers, self.inputs.pin_memory(), self.lengths.pin_memory(),
+                     self.targets.pin_memory(), self.target_lengths.pin_memory())
+
+
+class SpeechDataset:
+    """Utterances as examples; map-style, for `torch.utils.data.DataLoader(batch_sampler=..., collate_fn=collate)`.
+
+    An item is asked for as (epoch, index). What ``augment(samples (N,), generator)`` draws is a function of
+    (seed, epoch, index) alone, so neither resuming nor the number of workers changes it. ``targets`` maps utterance id to
+    token ids (None: no targets, each example's are empty). ``archived`` reads `feats.scp` in place of audio.
+    Raises DataError for an utterance without targets, or with ``archived`` without features; an item whose audio cannot
+    be read raises AudioError when it is drawn (see `usable`, which finds such items beforehand).
+    """
+
+    def __init__(self, data: DataDir, sample_rate: int, targets: Mapping[str, Sequence[int]] | None = None,
+                 augment: Augment | None = None, seed: int = 0, archived: bool = False) -> None:
+        if archived and augment is not None:
+            raise DataError("waveforms are augmented before features are made: archived features allow no `augment`")
+        for what, table in (("targets", targets), ("features", (data.feats or {}) if archived else None)):
+            missing = [u.id for u in data.utterances if table is not None and u.id not in table]
+            if missing:
+                raise DataError(f"{data.path or 'data'}: {len(missing)} utterance(s) without {what}: "
+                                + ", ".join(missing[:10]))
+        self.data, self.sample_rate, self.augment, self.seed, self.archived = data, sample_rate, augment, seed, archived
+        self.targets = None if targets is None else {u.id: np.asarray(targets[u.id], np.int64) for u in data.utterances}
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: tuple[int, int]) -> Example:
+        epoch, index = key
+        utterance = self.data.utterances[index]
+        if self.archived:
+            inputs = self._archived(utterance.id)
+        else:
+            inputs = self.data.audio(utterance, self.sample_rate)
+            if self.augment is not None:
+                inputs = self.augment(inputs, np.random.default_rng([self.seed, epoch, index]))
+        targets = np.zeros(0, np.int64) if self.targets is None else self.targets[utterance.id]
+        return Example(utterance.id, utterance.speaker, np.asarray(inputs, np.float32), targets)
+
+    def _archived(self, id: str) -> np.ndarray:
+        import kaldiio
+
+        position = (self.data.feats or {})[id]
+        try:
+            return np.array(kaldiio.load_mat(position), np.float32)  # a copy: kaldiio hands out read-only memory
+        except Exception as error:  # kaldiio raises whatever the broken bytes lead to
+            raise DataError(f"utterance {id}: cannot read features at {position}: {error or type(error).__name__}; "
+                            "write them again: asr features") from error
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad examples with zeros into a Batch; the longest gives the shape."""
+    import torch
+
+    lengths = [len(example.inputs) for example in examples]
+    target_lengths = [len(example.targets) for example in examples]
+    inputs = torch.zeros(len(examples), max(lengths), *examples[0].inputs.shape[1:])
+    targets = torch.zeros(len(examples), max(target_lengths), dtype=torch.int64)
+    for row, example in enumerate(examples):
+        inputs[row, :lengths[row]] = torch.from_numpy(example.inputs)
+        targets[row, :target_lengths[row]] = torch.from_numpy(example.targets)
+    return Batch([e.id for e in examples], [e.speaker for e in examples], inputs, torch.tensor(lengths, dtype=torch.int64),
+                 targets, torch.tensor(target_lengths, dtype=torch.int64))
+
+
+def usable(data: DataDir) -> tuple[DataDir, list[tuple[str, str]]]:
+    """The utterances whose audio is there and whole by its header, and (id, why) of the others, to be named and counted."""
+    from asr import audio
+
+    whole, broken = [], []
+    lengths: dict[str, float | AudioError] = {}
+    for utterance in data.utterances:
+        source = data.wav[utterance.recording]
+        if utterance.recording not in lengths:
+            try:
+                lengths[utterance.recording] = float("inf") if source.endswith("|") else audio.verify(source).duration
+            except AudioError as error:
+                lengths[utterance.recording] = error
+        length = lengths[utterance.recording]
+        if isinstance(length, AudioError):
+            broken.append((utterance.id, str(length)))
+        elif utterance.start >= length or (utterance.end or 0.0) > length + audio.OVERSHOOT:
+            broken.append((utterance.id, f"{source}: cannot read: its segment is beyond the end at {length:g} s"))
+        else:
+            whole.append(utterance.id)
+    return (data if not broken else data.select(whole)), broken
+
+
+def labels_needed(labels: Sequence[int]) -> int:
+    """The fewest output frames on which CTC can write the labels: one each, and a blank between two that are equal."""
+    return len(labels) + sum(before == after for before, after in pairwise(labels))
+
+
+def untrainable(targets: Mapping[str, Sequence[int]], frames: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """(id, frames, labels needed) of each utterance that has fewer output frames than CTC needs, sorted by id."""
+    return [(id, frames[id], needed) for id in sorted(targets) if (needed := labels_needed(targets[id])) > frames[id]]

@@ -1,0 +1,117 @@
+"""The model file: one `model.safetensors` with the weights and, in its metadata, everything else.
+
+The metadata is one entry, ``asr``, a JSON object: ``format`` (name and version of this layout), ``config`` (the resolved
+configuration), ``tokenizer``, ``notes`` (commit, seed, training data fingerprint, dev error). One entry, because
+safetensors writes several in random order, and the same training must end in the same bytes.
+No pickle is read, so a model file from elsewhere can run no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from asr.config import Config, parse_config
+from asr.errors import AsrError, ModelError
+from asr.features import FrontEnd
+from asr.models.cascade import CascadeCrnn, build_model
+from asr.system import atomic_path
+from asr.text import Tokenizer
+
+FORMAT = "asr-crnn 1"
+
+
+@dataclass(frozen=True)
+class SpeechModel:
+    """A trained recogniser's parts, ready for inference."""
+
+    network: CascadeCrnn
+    frontend: FrontEnd
+    config: Config
+    tokenizer: Tokenizer
+    notes: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    fingerprint: str = ""
+    """SHA-256 of the file, in hex."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Duration of one output frame."""
+        return self.network.frame_subsampling * self.frontend.frame_shift
+
+    @torch.inference_mode()
+    def log_probs(self, waveforms: Tensor, lengths: Tensor, stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """waveforms (B, N) float32 in [-1, 1], lengths (B,) samples -> log-probabilities (B, T, V) float32, frames (B,).
+
+        ``stats`` (B, 2, F): mean and scale of each utterance's speaker, for models with speaker CMVN.
+        """
+        waveforms, lengths = waveforms.to(self.device), lengths.to(self.device)
+        return self.log_probs_of_features(*self.frontend(waveforms, lengths, stats=stats))
+
+    @torch.inference_mode()
+    def log_probs_of_features(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised features (B, T, F), frames (B,) -> log-probabilities (B, T', V) float32, frames (B,)."""
+        logits, frames = self.network(features.to(self.device), frames.to(self.device))
+        return torch.log_softmax(logits.float(), dim=-1), frames
+
+
+def save_model(path: str | Path, network: nn.Module, frontend: FrontEnd, config: Config, tokenizer: Tokenizer,
+               notes: dict[str, str]) -> None:
+    """Write the model file, whole or not at all."""
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"frontend.{name}": value for name, value in frontend.state_dict().items()}
+    metadata = {"format": FORMAT, "config": config.model_dump(mode="json"), "tokenizer": tokenizer.state(), "notes": notes}
+    with atomic_path(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary,
+                  {"asr": json.dumps(metadata, ensure_ascii=False)})
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechModel:
+    """Read a model file; raises ModelError when it is absent, truncated, foreign, or of another layout."""
+    path = Path(path)
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; name the model file in it (model.safetensors)")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = json.loads((file.metadata() or {}).get("asr", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file; train one with `asr train`, or check the path") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from None
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path}: holds {metadata.get('format', 'no model of this toolkit')!r}, expected {FORMAT!r}; "
+                         "use a model.safetensors that `asr train` wrote, with this version of the toolkit")
+    try:
+        config = parse_config(metadata["config"], f"{path}: configuration")
+        tokenizer = Tokenizer.from_state(metadata["tokenizer"])
+        frontend = FrontEnd(config.features)
+        network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
+        for name, module in (("network", network), ("frontend", frontend)):
+            prefix = f"{name}."
+            module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+    except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
+    return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, metadata["notes"],
+                       str(path), _sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

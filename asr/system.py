@@ -1,0 +1,114 @@
+"""What the toolkit asks of the machine: devices, threads, files that appear whole or not at all, and what ran where."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from asr.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside ``path``; renamed onto it when the block ends well, removed when it does not.
+
+    The data reach the disk before the rename, so after a power cut ``path`` is the old file or the new one, never half.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_open(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """An open file (UTF-8 text, or binary) whose content appears under ``path`` only when the block ends well."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") if binary else open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    with atomic_open(path) as file:
+        file.write(text)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; raises UsageError where CUDA is asked for and absent."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {name}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible here; use --device cpu, or check the driver with nvidia-smi")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def choose_threads(asked: int = 0, workers: int = 0) -> int:
+    """How many threads the network gets on the CPU.
+
+    A recurrent network runs thousands of tiny parallel regions; when another process holds one of the cores, each
+    waits at its barrier for a whole scheduler slice, and two threads run tens of times slower than one. So:
+    what was asked for, else ``OMP_NUM_THREADS``, else the cores this process may use less one for each data worker,
+    and at most 4 (the recurrence itself has no more parallelism to give).
+    """
+    if asked:
+        return asked
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return max(1, min(4, usable_cores() - workers))
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (the affinity mask, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment() -> dict[str, str]:
+    """Versions, commit and machine, for logs and results: what a reader needs to run the same again."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from asr import __version__
+
+    found = {"asr": __version__, "commit": commit(), "python": platform.python_version(),
+             "machine": f"{platform.system()} {platform.machine()}, {usable_cores()} cores"}
+    for package in ("torch", "torchaudio", "lightning", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def commit() -> str:
+    """The source tree's commit, with ``-dirty`` when tracked files differ from it; ``unknown`` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return "unknown"
+    found = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+                           capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,152 @@
+"""Everything that is settled before the first step: data, tokens, what cannot be trained on, and normalisation.
+
+All faults are found here, before any work: a training run that starts has data it can read, transcripts its tokenizer
+can write, and no utterance shorter than its labels need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr.config import Config
+from asr.corpus import DataDir, untrainable
+from asr.errors import DataError
+from asr.features import CmvnStats, FrontEnd, speaker_stats
+from asr.features.archive import read_features
+from asr.models import CascadeCrnn, build_model
+from asr.text import Tokenizer, build_tokenizer, check_round_trip, normalize
+
+log = logging.getLogger("asr")
+
+CMVN_HOURS = 5.0
+"""Global statistics are taken over at most this much audio (a seeded draw): the mean of a million frames is settled."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data directory made ready: the utterances to use, their tokens, durations in seconds, and speaker statistics."""
+
+    data: DataDir
+    targets: dict[str, list[int]]
+    texts: dict[str, str]
+    durations: list[float]
+    speaker_stats: dict[str, np.ndarray]
+
+    @property
+    def hours(self) -> float:
+        return sum(self.durations) / 3600
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the training loop starts from."""
+
+    config: Config
+    tokenizer: Tokenizer
+    frontend: FrontEnd
+    network: CascadeCrnn
+    train: Part
+    dev: Part
+    fingerprint: str
+    """SHA-256 over the training utterances' ids, speakers, transcripts and spans."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Prepared:
+        """Itself: averaging copies the task, and must not copy the corpus with it."""
+        return self
+
+
+def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path) -> Prepared:
+    """Check and load both directories, make the tokens, build front-end and network, drop what cannot be trained on.
+
+    Dropped utterances are named in the log with the reason. Raises DataError when a directory has faults, shares
+    utterances with the other, or has nothing left to train on; AudioError when audio cannot be read.
+    """
+    torch.manual_seed(config.seed)
+    train, dev = _load(train_dir), _load(dev_dir)
+    shared = {utterance.id for utterance in train.utterances} & {utterance.id for utterance in dev.utterances}
+    if shared:
+        raise DataError(f"{train_dir} and {dev_dir} share {len(shared)} utterances (first: {min(shared)}); "
+                        "dev decides which checkpoint is kept, so train on none of it")
+    train_texts, dev_texts = (_texts(data, config.tokenizer.normalizer) for data in (train, dev))
+    tokenizer = build_tokenizer(train_texts.values(), config.tokenizer)
+    check_round_trip(tokenizer, train_texts | dev_texts)
+    frontend = FrontEnd(config.features)
+    network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
+    for factor in config.augment.vtlp or ():  # a warp that leaves the mel band is found now
+        frontend.extract(torch.zeros(1, config.features.sample_rate), torch.tensor([config.features.sample_rate]), torch.tensor([factor]))
+    fastest = max((1.0, *config.augment.speed, *(config.augment.tempo or ())))
+    train_part = _part(train, train_texts, tokenizer, frontend, network, config, fastest, "training")
+    dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")
+    if config.features.cmvn == "global":
+        frontend.set_global(_global_stats(train_part, frontend, config))
+    return Prepared(config, tokenizer, frontend, network, train_part, dev_part, _fingerprint(train_part))
+
+
+def _load(path: str | Path) -> DataDir:
+    data = DataDir.load(path)
+    faults = data.check()
+    if faults:
+        shown = "\n  ".join(str(fault) for fault in faults[:10])
+        raise DataError(f"{path}: {len(faults)} faults; see them all with `asr data check {path}`\n  {shown}")
+    silent = [utterance.id for utterance in data.utterances if utterance.text is None]
+    if silent:
+        raise DataError(f"{path}/text: {len(silent)} utterances have no transcript (first: {silent[0]}); "
+                        f"add them, or drop the utterances with `asr data fix {path}`")
+    return data
+
+
+def _texts(data: DataDir, normalizer: str) -> dict[str, str]:
+    return {utterance.id: normalize(utterance.text or "", normalizer) for utterance in data.utterances}
+
+
+def _part(data: DataDir, texts: dict[str, str], tokenizer: Tokenizer, frontend: FrontEnd, network: CascadeCrnn,
+          config: Config, fastest: float, name: str) -> Part:
+    targets = {key: tokenizer.encode(text) for key, text in texts.items()}
+    durations = {utterance.id: data.duration(utterance) for utterance in data.utterances}
+    samples = torch.tensor([int(durations[key] / fastest * config.features.sample_rate) for key in texts])
+    made = network.output_lengths(frontend.num_frames(samples))
+    # For dev nothing is dropped: a transcript that cannot fit its audio counts as errors, as it would in a test.
+    short = untrainable(targets, dict(zip(texts, made.tolist()))) if name == "training" else []
+    for key, frames, needed in short:
+        log.warning("%s: dropped from training: %d output frames, its %d labels need %d", key, frames, len(targets[key]), needed)
+    if short:
+        log.warning("%d of %d training utterances dropped as shorter than their labels need", len(short), len(texts))
+    dropped = {key for key, _, _ in short}
+    kept = [utterance.id for utterance in data.utterances if utterance.id not in dropped]
+    if not kept:
+        raise DataError(f"{data.path}: no utterance left for {name}; transcripts need more frames than their audio gives")
+    data = data.select(kept)
+    stats = speaker_stats(data, frontend, config.training.archived) if config.features.cmvn == "speaker" else {}
+    return Part(data, targets, {key: texts[key] for key in kept}, [durations[key] for key in kept], stats)
+
+
+def _global_stats(part: Part, frontend: FrontEnd, config: Config) -> CmvnStats:
+    order = np.random.default_rng(config.seed).permutation(len(part.durations))
+    stats, seconds = CmvnStats(frontend.dim), 0.0
+    for index in order:
+        utterance = part.data.utterances[index]
+        if config.training.archived:
+            stats.add(read_features((part.data.feats or {})[utterance.id], utterance.id))
+        else:
+            samples = torch.from_numpy(part.data.audio(utterance, config.features.sample_rate)).unsqueeze(0)
+            features, frames = frontend.extract(samples, torch.tensor([samples.shape[1]]))
+            stats.add(features[0, :int(frames[0])])
+        seconds += part.durations[index]
+        if seconds >= CMVN_HOURS * 3600:
+            log.info("global CMVN from %.1f of %.1f hours", seconds / 3600, part.hours)
+            break
+    return stats
+
+
+def _fingerprint(part: Part) -> str:
+    digest = hashlib.sha256()
+    for utterance in part.data.utterances:
+        digest.update(f"{utterance.id}\t{utterance.speaker}\t{part.texts[utterance.id]}\t"
+                      f"{utterance.start}\t{utterance.end}\n".encode())
+    return digest.hexdigest()

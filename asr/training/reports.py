@@ -1,0 +1,153 @@
+"""What a run writes while it trains: metrics.csv, curves.png, sample transcripts, the best checkpoints, and the one to resume from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from safetensors.torch import save_file
+
+from asr.system import atomic_path, write_text
+from asr.training.preparation import Prepared
+from asr.training.task import SpeechTask
+
+log = logging.getLogger("asr")
+
+COLUMNS = ("epoch", "step", "lr", "train_loss", "dev_loss", "dev_wer", "dev_cer", "seconds")
+
+
+class Report(Callback):
+    """At the end of each epoch: dev error, a line in the log and in metrics.csv, the curves, and the best weights.
+
+    The rows live in the checkpoint, and the file is written from them: a resumed run leaves the file of a whole one.
+    """
+
+    def __init__(self, exp: Path, prepared: Prepared):
+        self.exp, self.prepared = exp, prepared
+        self.rows: list[dict[str, float]] = []
+        self.best: list[dict[str, Any]] = []
+        self.started = time.monotonic()
+        self.drawn = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self.best = state["rows"], state["best"]
+
+    def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.sanity_checking or not isinstance(task, SpeechTask):
+            return
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step,
+               "lr": trainer.optimizers[0].param_groups[0]["lr"], "train_loss": task.train_loss(),
+               **dev_errors(task, self.prepared), "seconds": round(time.monotonic() - self.started, 3)}
+        task.log_dict({name: row[name] for name in ("train_loss", "dev_loss", "dev_wer", "dev_cer")})
+        self.rows.append(row)
+        self._keep_best(task, row)
+        self._write()
+        log.info("epoch %3d  step %6d  train loss %.4f  dev loss %.4f  WER %6.2f %%  CER %6.2f %%  %.1f s",
+                 row["epoch"], row["step"], row["train_loss"], row["dev_loss"], 100 * row["dev_wer"], 100 * row["dev_cer"],
+                 row["seconds"])
+        for name in sorted(self.prepared.dev.texts)[:: max(1, len(self.prepared.dev.texts) // 3)][:3]:
+            log.info("    %s  ref: %s | hyp: %s", name, self.prepared.dev.texts[name], task.hypotheses.get(name, ""))
+
+    def on_fit_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if self.rows:
+            draw_curves(self.rows, self.exp / "curves.png")
+
+    def _keep_best(self, task: SpeechTask, row: dict[str, float]) -> None:
+        """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured)."""
+        key = row[f"dev_{self.prepared.config.training.monitor}"]
+        # Equal errors are told apart by the loss: on a small dev set many epochs make the same few errors.
+        entry = {"epoch": int(row["epoch"]), "key": [math.inf if math.isnan(key) else key, row["dev_loss"]]}
+        ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
+        self.best = ranked[: self.prepared.config.training.average_best]
+        if entry in self.best:
+            with atomic_path(weights_path(self.exp, entry["epoch"])) as temporary:
+                save_file({name: value.detach().cpu().contiguous() for name, value in task.network.state_dict().items()}, temporary)
+        for dropped in ranked[len(self.best):]:
+            weights_path(self.exp, dropped["epoch"]).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in self.rows)
+        write_text(self.exp / "metrics.csv", table.getvalue())
+        if time.monotonic() - self.drawn > 20:  # a picture costs a quarter of a second: not after every short epoch
+            draw_curves(self.rows, self.exp / "curves.png")
+            self.drawn = time.monotonic()
+
+
+class ResumeCheckpoint(Checkpoint):
+    """`checkpoints/resume.ckpt`: replaced whole every so many steps, and after each epoch.
+
+    A subclass of Lightning's Checkpoint, so it runs after every other callback and saves what they have settled.
+    """
+
+    def __init__(self, path: Path, every_steps: int):
+        self.path, self.every_steps = path, every_steps
+        self.saved = -1
+
+    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every_steps == 0 and trainer.global_step != self.saved and not trainer.is_last_batch:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        with atomic_path(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
+        self.saved = trainer.global_step
+
+
+def dev_errors(task: SpeechTask, prepared: Prepared) -> dict[str, float]:
+    """Loss per label, WER and CER of the dev set's greedy transcripts."""
+    from asr.scoring import error_rate
+
+    ids = sorted(prepared.dev.texts)
+    references, hypotheses = [prepared.dev.texts[name] for name in ids], [task.hypotheses[name] for name in ids]
+    return {"dev_loss": task.dev_loss(), "dev_wer": error_rate(references, hypotheses),
+            "dev_cer": error_rate(references, hypotheses, characters=True)}
+
+
+def weights_path(exp: Path, epoch: int) -> Path:
+    return exp / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
+
+
+def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
+    """Losses, dev error and learning rate over the epochs, as one picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    losses, errors = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    losses.plot(epochs, [row["train_loss"] for row in rows], label="train (augmented)", color="#7a869a")
+    losses.plot(epochs, [row["dev_loss"] for row in rows], label="dev", color="#1f5fa8")
+    losses.set(xlabel="epoch", ylabel="CTC loss per label (nats)", yscale="log", title="Loss")
+    losses.legend(frameon=False)
+    errors.plot(epochs, [100 * row["dev_wer"] for row in rows], label="WER", color="#b3392f")
+    errors.plot(epochs, [100 * row["dev_cer"] for row in rows], label="CER", color="#d99a2b")
+    errors.set(xlabel="epoch", ylabel="dev error (%)", title="Greedy error on dev", ylim=(0, None))
+    errors.legend(frameon=False, loc="upper right")
+    rate = errors.twinx()
+    rate.plot(epochs, [row["lr"] for row in rows], color="#9aa5b1", linestyle=":", linewidth=1)
+    rate.set(ylabel="learning rate (dotted)", ylim=(0, None))
+    for axes in (losses, errors):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

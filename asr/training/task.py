@@ -1,0 +1,193 @@
+"""The training task: what one step does, and the schedule it follows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from asr.config import OptimizerConfig, ScheduleConfig
+from asr.corpus import Batch
+from asr.ctc import ctc_loss, greedy
+from asr.errors import AsrError
+from asr.features import SpecAugment
+from asr.system import atomic_path
+from asr.training.preparation import Prepared
+
+log = logging.getLogger("asr")
+
+
+class SpeechTask(LightningModule):
+    """Front-end, augmentation of features, network, CTC loss.
+
+    Every random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the
+    same holding for the data, a run resumed from a checkpoint takes the steps of a run that never stopped.
+    """
+
+    def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path):
+        super().__init__()
+        self.prepared, self.config, self.total_steps, self.dump_dir = prepared, prepared.config, total_steps, dump_dir
+        self.network = prepared.network  # alone: what is averaged and checkpointed is what is trained
+        self.spec_augment = SpecAugment(self.config.augment.spec_augment)
+        self.batches = 0
+        self.nonfinite_in_a_row = 0
+        self.loss_sum, self.label_sum = 0.0, 0
+        self.hypotheses: dict[str, str] = {}
+        self.dev_loss_sum, self.dev_label_sum = 0.0, 0
+
+    def on_fit_start(self) -> None:
+        self.prepared.frontend.to(self.device)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+        """The mean loss per label of the batch, or None (no step) when a loss is not finite."""
+        generator = self._seed()
+        with torch.no_grad():
+            warp = self._warp(len(batch.ids), generator)
+            features, frames = self._features(batch, self.prepared.train.speaker_stats, warp)
+            features = self.spec_augment(features, frames, generator)
+        losses = self._losses(features, frames, batch)
+        if not torch.isfinite(losses).all():
+            return self._skip(batch, losses.detach())
+        self.nonfinite_in_a_row = 0
+        labels = int(batch.target_lengths.sum())
+        loss = losses.sum() / max(1, labels)
+        self.loss_sum += float(loss.detach()) * labels
+        self.label_sum += labels
+        return loss
+
+    def _seed(self) -> torch.Generator:
+        """Seed dropout and hand out the generator of this batch's augmentation."""
+        seed = int(np.random.SeedSequence([self.config.seed, self.batches]).generate_state(1)[0])
+        self.batches += 1
+        torch.manual_seed(seed)
+        return torch.Generator().manual_seed(seed + 1)
+
+    def _warp(self, count: int, generator: torch.Generator) -> Tensor | None:
+        bounds = self.config.augment.vtlp
+        if bounds is None:
+            return None
+        # Steps of a hundredth: the front-end makes one filterbank for each factor it meets, and keeps it.
+        drawn = bounds[0] + (bounds[1] - bounds[0]) * torch.rand(count, generator=generator)
+        return (drawn * 100).round() / 100
+
+    def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray], warp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        stats = None
+        if speaker_stats:
+            stats = torch.from_numpy(np.stack([speaker_stats[speaker] for speaker in batch.speakers])).to(batch.inputs)
+        if self.config.training.archived:
+            return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats), batch.lengths
+        return self.prepared.frontend(batch.inputs, batch.lengths, warp=warp, stats=stats)
+
+    def _losses(self, features: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        """Negative log-likelihood of each utterance, (B,) float32."""
+        logits, lengths = self.network(features, frames)
+        logits = logits.transpose(0, 1)  # (B, T, V) -> (T, B, V)
+        return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none")
+
+    def _skip(self, batch: Batch, losses: Tensor) -> None:
+        """Name the utterances, save the batch, and after too many in a row stop the run."""
+        finite = torch.isfinite(losses).tolist()
+        names = [name for name, good in zip(batch.ids, finite) if not good]
+        path = self.dump_dir / f"batch-{self.batches:08d}.pt"
+        with atomic_path(path) as temporary:
+            torch.save({"ids": batch.ids, "inputs": batch.inputs.cpu(), "lengths": batch.lengths.cpu(),
+                        "targets": batch.targets.cpu(), "target_lengths": batch.target_lengths.cpu(),
+                        "losses": losses.cpu()}, temporary)
+        self.nonfinite_in_a_row += 1
+        log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches, ", ".join(names), path)
+        if self.nonfinite_in_a_row >= self.config.training.nonfinite_limit:
+            raise AsrError(f"{self.nonfinite_in_a_row} steps in a row had a non-finite loss (last: {names[0]}); the network has "
+                           f"diverged or the data are wrong: look at {self.dump_dir}, lower training.optimizer.lr, "
+                           "raise training.schedule.warmup_steps, or use training.precision=32")
+        return None
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+        """Clip to the largest norm; a gradient that is not finite takes no step (fp16's scaler sees to its own)."""
+        limit = self.config.training.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit or math.inf)
+        if not torch.isfinite(norm) and self.config.training.precision != "16":
+            log.warning("batch %d: gradient is not finite; step skipped", self.batches)
+            optimizer.zero_grad(set_to_none=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["task"] = {"batches": self.batches, "nonfinite_in_a_row": self.nonfinite_in_a_row,
+                              "loss_sum": self.loss_sum, "label_sum": self.label_sum}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, value in checkpoint["task"].items():
+            setattr(self, name, value)
+
+    def train_loss(self) -> float:
+        """The mean loss per label since the last call."""
+        mean = self.loss_sum / self.label_sum if self.label_sum else math.nan
+        self.loss_sum, self.label_sum = 0.0, 0
+        return mean
+
+    # -------------------------------------------------------------------------------------------------- dev
+
+    def on_validation_epoch_start(self) -> None:
+        self.hypotheses, self.dev_loss_sum, self.dev_label_sum = {}, 0.0, 0
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        features, frames = self._features(batch, self.prepared.dev.speaker_stats)
+        logits, lengths = self.network(features, frames)
+        losses = ctc_loss(logits.transpose(0, 1), batch.targets, lengths, batch.target_lengths,  # (B, T, V) -> (T, B, V)
+                          reduction="none")
+        fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
+        self.dev_loss_sum += float(losses[fits].sum())
+        self.dev_label_sum += int(batch.target_lengths[fits].sum())
+        for name, hypothesis in zip(batch.ids, greedy(torch.log_softmax(logits.float(), dim=-1), lengths)):
+            self.hypotheses[name] = self.prepared.tokenizer.decode(hypothesis.tokens)
+
+    def dev_loss(self) -> float:
+        return self.dev_loss_sum / self.dev_label_sum if self.dev_label_sum else math.nan
+
+    # ------------------------------------------------------------------------------------------ optimisation
+
+    def configure_optimizers(self) -> Any:
+        training = self.config.training
+        optimizer = build_optimizer(self.network, training.optimizer)
+        if training.schedule.name == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=training.schedule.patience)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "dev_loss", "interval": "epoch"}}
+        factor = lambda step: schedule_factor(training.schedule, step, self.total_steps)  # noqa: E731
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(network: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer; weight decay is for matrices alone, never for biases and norms."""
+    named = list(network.named_parameters())
+    matrices = [parameter for name, parameter in named if parameter.dim() > 1 and ".norm." not in name]
+    others = [parameter for name, parameter in named if parameter.dim() <= 1 or ".norm." in name]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
+    return kind(groups, lr=config.lr, betas=config.betas)
+
+
+def schedule_factor(config: ScheduleConfig, step: int, total: int) -> float:
+    """The learning rate of a step as a part of its peak: linear warm-up, then the schedule's decay.
+
+    ``noam`` is the inverse square root of Vaswani et al. (2017), scaled to peak at 1 when the warm-up ends.
+    """
+    warmup = min(config.warmup_steps, max(0, total - 1))
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.name == "noam":
+        return math.sqrt(max(1, warmup) / max(1, step))
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    if config.name == "linear":
+        return 1 - (1 - config.final_fraction) * progress
+    if config.name == "cosine":
+        return config.final_fraction + (1 - config.final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0

@@ -1,0 +1,144 @@
+"""What decoding reads of a data directory: audio, or the features that were archived from it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.config import FeatureConfig, load_config
+from asr.corpus import DataDir, Utterance
+from asr.errors import AudioError, DataError
+from asr.features import CmvnStats
+from asr.features.archive import read_features
+from asr.models.storage import SpeechModel
+from asr.transcription.recognizer import pad
+
+logger = logging.getLogger("asr")
+
+
+class Inputs(Protocol):
+    """A data directory's utterances as arrays, and the features that the model's front-end makes of them."""
+
+    def duration(self, utterance: Utterance) -> float:
+        """Seconds, as cheaply as they can be had; raises AudioError or DataError."""
+
+    def read(self, utterance: Utterance) -> np.ndarray:
+        """The utterance's array; raises AudioError or DataError."""
+
+    def seconds(self, utterance: Utterance, array: np.ndarray) -> float:
+        """The duration of an utterance whose array has been read."""
+
+    def features(self, arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Arrays -> features (B, T, F) float32 before CMVN, frames (B,) int64, on the model's device."""
+
+
+class AudioInputs:
+    """Waveforms (N,) at the model's rate."""
+
+    def __init__(self, model: SpeechModel, data: DataDir):
+        self.model, self.data = model, data
+
+    def duration(self, utterance: Utterance) -> float:
+        return self.data.duration(utterance)
+
+    def read(self, utterance: Utterance) -> np.ndarray:
+        return self.data.audio(utterance, self.model.config.features.sample_rate)
+
+    def seconds(self, utterance: Utterance, array: np.ndarray) -> float:
+        return len(array) / self.model.config.features.sample_rate
+
+    def features(self, arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        waveforms, lengths = pad(arrays)
+        return self.model.frontend.extract(waveforms.to(self.model.device), lengths.to(self.model.device))
+
+
+class ArchivedInputs:
+    """Raw features (T, F) from feats.scp, which `asr features` wrote with the model's own configuration.
+
+    Raises DataError where there are no archives, or their configuration is unknown or another.
+    """
+
+    def __init__(self, model: SpeechModel, data: DataDir):
+        if data.feats is None:
+            raise DataError(f"{data.path or 'data'}: there is no feats.scp; write it with `asr features`")
+        for folder in sorted({_folder(position) for position in data.feats.values()}):
+            if faults := _differences(folder, model.config.features):
+                raise DataError(f"{folder}: archives of other features than the model's: {'; '.join(faults)}; "
+                                "write them again with `asr features --config` and the model's configuration")
+        self.model, self.data, self.feats = model, data, data.feats
+
+    def duration(self, utterance: Utterance) -> float:
+        try:
+            return self.data.duration(utterance)
+        except (AudioError, DataError):  # archives may outlive their audio
+            return len(self.read(utterance)) * self.model.frontend.frame_shift
+
+    def read(self, utterance: Utterance) -> np.ndarray:
+        features = read_features(self.feats.get(utterance.id, ""), utterance.id)
+        if features.ndim != 2 or features.shape[1] != self.model.frontend.dim:
+            raise DataError(f"{utterance.id}: {self.feats[utterance.id]} holds features of shape {features.shape}, the "
+                            f"model reads {self.model.frontend.dim} of a frame; write them again with `asr features`")
+        return features.astype(np.float32, copy=False)
+
+    def seconds(self, utterance: Utterance, array: np.ndarray) -> float:
+        return self.duration(utterance)
+
+    def features(self, arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        features, frames = pad(arrays)
+        return features.to(self.model.device), frames.to(self.model.device)
+
+
+@torch.inference_mode()
+def log_probs(model: SpeechModel, inputs: Inputs, arrays: Sequence[np.ndarray],
+              stats: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Arrays of ``inputs`` as one batch -> log-probabilities (B, T, V), frames (B,), on the model's device."""
+    features, frames = inputs.features(arrays)
+    return model.log_probs_of_features(model.frontend.normalize(features, frames, stats), frames)
+
+
+def stats_by_speaker(model: SpeechModel, data: DataDir, inputs: Inputs,
+                     batches: Iterable[Sequence[Utterance]]) -> dict[str, Tensor]:
+    """Mean and scale (2, F) of each speaker, for a model with speaker CMVN.
+
+    From cmvn.scp, where `asr features` wrote it with the model's configuration; else from all of a speaker's utterances.
+    Utterances that cannot be read are passed over here: decoding names them.
+    """
+    config, dim = model.config.features, model.frontend.dim
+    stored = data.cmvn or {}
+    if any(_differences(folder, config) for folder in {_folder(position) for position in stored.values()}):
+        logger.warning("%s: cmvn.scp is of other features than the model's: statistics are computed anew", data.path)
+        stored = {}
+    found = {speaker: CmvnStats.from_matrix(read_features(stored[speaker], f"speaker {speaker}"))
+             if speaker in stored else CmvnStats(dim) for speaker in data.speakers}
+    for utterance in itertools.chain.from_iterable(batches):
+        if utterance.speaker not in stored:
+            with contextlib.suppress(AudioError, DataError):
+                features, _ = inputs.features([inputs.read(utterance)])
+                found[utterance.speaker].add(features[0].cpu())
+    return {speaker: stats.normalizer(config.cmvn_variance) for speaker, stats in found.items()}
+
+
+def _folder(position: str) -> Path:
+    """The folder of an archive position, ``path:offset``."""
+    if "|" in position:  # kaldiio runs `command |`, and `command |:offset` too
+        raise DataError(f"{position}: a shell command in place of an archive; features are read from files only")
+    return Path(position.rpartition(":")[0] or position).parent
+
+
+def _differences(folder: Path, config: FeatureConfig) -> list[str]:
+    """Where the configuration that `asr features` left beside its archives differs from the model's; empty if nowhere."""
+    path = folder / "features.yaml"
+    if not path.exists():
+        return [f"there is no {path.name} beside them that says what they are"]
+    made = load_config(path).features
+    # How features are normalised, and the dither of training, change nothing that is stored.
+    return [f"{key} is {getattr(made, key)} there, {value} in the model" for key, value in config
+            if key not in ("cmvn", "cmvn_variance", "dither") and getattr(made, key) != value]

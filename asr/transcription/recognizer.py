@@ -1,0 +1,132 @@
+"""The recogniser: a model file in, transcripts of files and arrays out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr import audio as audio_files
+from asr.ctc import greedy
+from asr.errors import AudioError, UsageError
+from asr.models.storage import SpeechModel, load_model
+from asr.system import choose_device
+from asr.transcription.result import Result, result_of
+
+
+class Recognizer:
+    """A trained model that transcribes. It is loaded once and may be used for any number of files, one call at a time.
+
+    An utterance has the same transcript alone and in any batch: padding reaches neither features nor network.
+    """
+
+    def __init__(self, model: SpeechModel):
+        self.model = model
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> Recognizer:
+        """Read a ``model.safetensors`` onto ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+
+        Raises ModelError for a file that is absent, damaged or foreign, UsageError for a device that is not there.
+        """
+        return cls(load_model(path, choose_device(device)))
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate, in Hz, that the model hears; audio files at another are resampled to it."""
+        return self.model.config.features.sample_rate
+
+    def log_probs(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of tokens, as one padded batch.
+
+        ``waveforms``: 1-D float32 arrays in [-1, 1] at ``sample_rate``, of any lengths. ``stats`` (B, 2, F): mean and
+        scale of each one's speaker, for a model with speaker CMVN; without, each array is its own speaker.
+        Returns log-probabilities (B, T, V) float32 and frames (B,) int64, both on the CPU; token 0 is the blank, and
+        row ``b`` means something up to ``frames[b]``, which is 0 for audio shorter than one window.
+        Raises UsageError for what is not such arrays, AudioError for empty or non-finite samples.
+        """
+        log_probs, frames = self._emissions(waveforms, stats)
+        return log_probs.cpu(), frames.cpu()
+
+    def transcribe(self, audio: str | Path | np.ndarray, sample_rate: int | None = None) -> Result:
+        """Transcribe one file, or one 1-D float array in [-1, 1] at ``sample_rate`` (by default the model's).
+
+        Files may have any rate and number of channels; channels are averaged. Audio shorter than one window has no
+        words. A model with speaker CMVN takes the recording for its own speaker.
+        Raises AudioError (``<path>: cannot read: <why>``) for audio that cannot be used, UsageError for wrong arguments.
+        """
+        if isinstance(audio, (str, os.PathLike)):
+            if sample_rate is not None:
+                raise UsageError("transcribe: a file states its own rate; give sample_rate with an array only")
+            samples, duration = self.read(audio)
+            return self.transcribe_batch([samples], [duration])[0]
+        if sample_rate is not None and (isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer))
+                                        or sample_rate <= 0):
+            raise UsageError(f"transcribe: sample_rate must be a whole number of Hz, not {sample_rate!r}")
+        samples = _samples(audio, "audio")
+        rate = int(sample_rate or self.sample_rate)
+        return self.transcribe_batch([self._at_rate(samples, rate)], [len(samples) / rate])[0]
+
+    def read(self, path: str | Path, channel: int | None = None) -> tuple[np.ndarray, float]:
+        """A file's samples (N,) float32 at ``sample_rate`` and its duration in seconds; raises AudioError.
+
+        ``channel`` picks one, counted from 0; None averages all.
+        """
+        samples, rate = audio_files.read(path, channel=channel)
+        return self._at_rate(samples, rate), len(samples) / rate
+
+    def transcribe_batch(self, waveforms: Sequence[np.ndarray], durations: Sequence[float] | None = None) -> list[Result]:
+        """Transcribe arrays at ``sample_rate`` as one batch; ``durations`` in seconds, else counted from the samples."""
+        if durations is None:
+            durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+        return self.results(*self._emissions(waveforms), durations)
+
+    def results(self, log_probs: Tensor, frames: Tensor, durations: Sequence[float]) -> list[Result]:
+        """Decode log-probabilities (B, T, V), frames (B,): the most probable token of each frame."""
+        return [result_of(hypothesis, self.model.tokenizer, self.model.seconds_per_frame, duration)
+                for hypothesis, duration in zip(greedy(log_probs, frames), durations)]
+
+    def _emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`log_probs`, left on the model's device: decoding there moves only the best token of each frame."""
+        if isinstance(waveforms, (np.ndarray, Tensor, str)):
+            raise UsageError("expected a list of 1-D float32 arrays; wrap one recording as [samples]")
+        checked = [_samples(waveform, f"array {index}") for index, waveform in enumerate(waveforms)]
+        if not checked:
+            raise UsageError("the list of arrays is empty")
+        return self.model.log_probs(*pad(checked), stats)
+
+    def _at_rate(self, samples: np.ndarray, rate: int) -> np.ndarray:
+        return samples if rate == self.sample_rate else audio_files.resample(samples, rate, self.sample_rate)
+
+
+def pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Arrays (N, ...) float32 of several lengths -> one tensor (B, longest, ...) padded with zeros, lengths (B,) int64."""
+    lengths = [len(array) for array in arrays]
+    padded = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), np.float32)
+    for row, array in zip(padded, arrays):
+        row[:len(array)] = array
+    return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
+
+
+def _samples(audio: object, name: str) -> np.ndarray:
+    """The array as float32, or an error that says why it is no audio."""
+    if not isinstance(audio, np.ndarray):
+        raise UsageError(f"{name}: expected a path or a 1-D float array, got a {type(audio).__name__}")
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise UsageError(f"{name}: expected float samples in [-1, 1], got {audio.dtype}; "
+                         "divide 16-bit samples by 32768: `samples.astype('float32') / 32768`")
+    if audio.ndim != 1:
+        raise UsageError(f"{name}: expected one channel, shape (samples,), got {audio.shape}; "
+                         "average the channels, or take one")
+    if not len(audio):
+        raise AudioError(f"{name}: there are no samples")
+    samples = audio.astype(np.float32, copy=False)
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise AudioError(f"{name}: {len(samples) - int(finite.sum())} of {len(samples)} samples are NaN or infinite, "
+                         f"the first at {int(finite.argmin())}")
+    return samples

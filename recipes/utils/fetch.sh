@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# Download and unpack a corpus; sourced by recipe.sh, whose log and die it calls.
+
+# fetch URL FILE: FILE appears under its name only when it is whole. What an interrupted download left (FILE.part) is
+# continued where the server allows it, and begun again where it does not.
+fetch() {
+  local url=$1 file=$2
+  [ ! -f "$file" ] || return 0
+  mkdir -p "$(dirname "$file")"
+  log "downloading $url"
+  if command -v curl >/dev/null; then
+    # Exit status 33 and 36: this server cannot continue a download.
+    _curl "$url" "$file.part" --continue-at - || case $? in
+      33 | 36) rm -f "$file.part"; _curl "$url" "$file.part" ;;
+      *) false ;;
+    esac || die "cannot download $url: look at the network, or give a copy you have with --corpus DIR; calling again continues"
+  elif command -v wget >/dev/null; then
+    wget --continue --tries=3 --timeout=30 --no-verbose -O "$file.part" "$url" ||
+      die "cannot download $url: look at the network, or give a copy you have with --corpus DIR; calling again continues"
+  else
+    die "downloading needs curl or wget: install one, or give a copy of the corpus with --corpus DIR"
+  fi
+  mv "$file.part" "$file"
+}
+
+_curl() {
+  local url=$1 file=$2
+  shift 2
+  curl --fail --location --silent --show-error --retry 3 --connect-timeout 30 "$@" --output "$file" "$url"
+}
+
+# unpack ARCHIVE.tar.gz FOLDER: the single folder inside the archive becomes FOLDER, which appears whole. A damaged
+# archive is removed, so that calling again downloads it anew.
+unpack() {
+  local archive=$1 folder=$2 partial
+  [ ! -d "$folder" ] || return 0
+  partial=$folder.part
+  rm -rf "$partial"
+  mkdir -p "$partial"
+  if ! gzip -t "$archive"; then
+    rm -rf "$partial" "$archive"
+    die "$archive is damaged and was removed: call again to download it anew"
+  fi
+  tar -xzf "$archive" -C "$partial" --strip-components=1 || die "cannot unpack $archive: is the disk full?"
+  mv "$partial" "$folder"
+}

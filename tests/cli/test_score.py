@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "asr", "score", *map(str, arguments)], capture_output=True, text=True,
+                          check=False)
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> tuple[Path, Path]:
+    ref, hyp = tmp_path / "ref", tmp_path / "hyp"
+    ref.write_text("".join(f"u{number:03d} a b c\n" for number in range(100)))
+    hyp.write_text(ref.read_text().replace("u001 a b c", "u001 a b").replace("u002 a b", "u002 x y")
+                   .replace("u003 a", "u003 A"))
+    return ref, hyp
+
+
+def test_prints_kaldis_line_and_the_interval(texts) -> None:
+    done = run("--ref", texts[0], "--hyp", texts[1])
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0] == "%WER 1.33 [ 4 / 300, 0 ins, 1 del, 3 sub ]"
+    assert lines[1].startswith("95 % interval [ ") and lines[1].endswith("], bootstrap over 100 utterances")
+    assert lines[2:] == ["%SER 3.00 [ 3 / 100 ]", "normaliser none (version 1)"]
+
+
+def test_writes_the_folder(texts, tmp_path: Path) -> None:
+    (tmp_path / "utt2spk").write_text("".join(f"u{number:03d} s{number % 4}\n" for number in range(100)))
+    done = run("--ref", texts[0], "--hyp", texts[1], "--out", tmp_path / "out", "--cer", "--normalizer", "basic",
+               "--utt2spk", tmp_path / "utt2spk")
+    assert done.returncode == 0, done.stderr
+    assert "%WER 1.00 [ 3 / 300" in done.stdout and "  %WER 1.33 [ 4 / 300" in done.stdout and "%CER" in done.stdout
+    totals = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert totals["words"]["errors"] == 3 and totals["unnormalized"]["words"]["errors"] == 4
+    assert len((tmp_path / "out" / "per_speaker.tsv").read_text().splitlines()) == 5
+
+
+def test_missing_hypotheses(texts) -> None:
+    texts[1].write_text("u000 a b c\n")
+    refused = run("--ref", texts[0], "--hyp", texts[1])
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert "99 of 100 references have no hypothesis" in refused.stderr and "Traceback" not in refused.stderr
+    partial = run("--ref", texts[0], "--hyp", texts[1], "--partial")
+    assert partial.returncode == 0
+    assert partial.stdout.startswith("%WER 0.00 [ 0 / 3, 0 ins, 0 del, 0 sub ] [PARTIAL] 1 of 100 utterances\n")
+
+
+def test_wrong_use_is_status_2(texts, tmp_path: Path) -> None:
+    assert run("--ref", texts[0], "--hyp", tmp_path / "absent").returncode == 2
+    assert run("--ref", texts[0], "--hyp", texts[1], "--normalizer", "baisc").returncode == 2
+    assert run("--ref", texts[0]).returncode == 2
+
+
+def test_nothing_is_written_when_the_score_is_refused(texts, tmp_path: Path) -> None:
+    texts[1].write_text("u000 a b c\n")
+    assert run("--ref", texts[0], "--hyp", texts[1], "--out", tmp_path / "out").returncode == 1
+    assert not (tmp_path / "out").exists()

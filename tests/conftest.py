@@ -1,0 +1,13 @@
+"""Shared set-up: one thread a process (tests run in parallel), no bytes left behind, hypothesis without a clock."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True,
+                          suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.load_profile("suite")

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.scoring import Scores, as_json, pretty, score, summary, write_scores
+from asr.scoring.pretty import display_width
+
+REFERENCES = {"u1": "the cat sat", "u2": "5", "u3": "", "u4": "\u6771\u4eac \u306f \u00e9"}
+HYPOTHESES = {"u1": "the bat on sat", "u2": "7", "u3": "uh", "u4": "\u4eac \u306f"}
+SPEAKERS = {"u1": "a", "u2": "a", "u3": "b", "u4": "b"}
+
+
+def scores(**options) -> Scores:
+    return score(REFERENCES, HYPOTHESES, utt2spk=SPEAKERS, **options)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def test_every_file_can_be_read_back(tmp_path) -> None:
+    made = scores(cer=True, normalizer="basic")
+    write_scores(made, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == \
+        ["alignments.txt", "confusions.tsv", "per_speaker.tsv", "per_utt.jsonl", "scores.json"]
+
+    totals = json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8"))
+    assert totals == json.loads(json.dumps(as_json(made)))
+    assert totals["wer"] == made.wer and totals["words"]["interval"] == list(made.ci)
+    assert totals["normalizer"]["name"] == "basic" and totals["unnormalized"]["normalizer"]["name"] == "none"
+    assert totals["words"]["errors"] == made.errors and totals["characters"]["errors"] == made.characters.errors
+
+    rows = [json.loads(line) for line in (tmp_path / "new" / "per_utt.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(row["id"], row["speaker"], row["ref"], row["hyp"]) for row in rows] == \
+        [(u, SPEAKERS[u], REFERENCES[u], HYPOTHESES[u]) for u in REFERENCES]
+    assert sum(row["errors"] for row in rows) == made.errors
+    assert sum(row["characters"]["errors"] for row in rows) == made.characters.errors
+    assert rows[2]["wer"] is None
+
+    speakers = table(tmp_path / "new" / "per_speaker.tsv")
+    assert [row["speaker"] for row in speakers] == ["a", "b"]
+    assert sum(int(row["errors"]) for row in speakers) == made.errors
+    assert sum(int(row["character_errors"]) for row in speakers) == made.characters.errors
+    assert float(speakers[0]["wer"]) == pytest.approx(3 / 4)
+
+    confusions = table(tmp_path / "new" / "confusions.tsv")
+    assert sum(int(row["count"]) for row in confusions) == made.errors
+    letters = {"substitution": "S", "deletion": "D", "insertion": "I"}
+    assert {(letters[row["kind"]], row["ref"] or None, row["hyp"] or None): int(row["count"]) for row in confusions} == \
+        made.confusions()
+
+
+def test_confusions_come_most_frequent_first(tmp_path) -> None:
+    write_scores(score({"u": "a b c c"}, {"u": "a x d d"}), tmp_path)
+    assert [(row["count"], row["ref"], row["hyp"]) for row in table(tmp_path / "confusions.tsv")] == \
+        [("2", "c", "d"), ("1", "b", "x")]
+
+
+def test_speaker_without_reference_words_has_no_rate(tmp_path) -> None:
+    write_scores(score({"u1": "a", "u2": ""}, {"u1": "a", "u2": "b"}, utt2spk={"u1": "x", "u2": "y"}), tmp_path)
+    assert [row["wer"] for row in table(tmp_path / "per_speaker.tsv")] == ["0.000000", ""]
+
+
+def test_summary() -> None:
+    assert summary(scores()) == (
+        "%WER 85.71 [ 6 / 7, 2 ins, 1 del, 3 sub ]\n"
+        "95 % interval [ 66.67, 200.00 ], bootstrap over 4 utterances\n"
+        "%SER 100.00 [ 4 / 4 ]\n"
+        "normaliser none (version 1)\n")
+    shown = summary(score({"u": "Hi, you"}, {"u": "hi you"}, cer=True, normalizer="basic")).splitlines()
+    assert shown[0] == "%WER 0.00 [ 0 / 2, 0 ins, 0 del, 0 sub ]"
+    assert "no errors seen: below 77.64 with 95 % confidence if words fail independently" in shown[1]
+    assert shown[3].startswith("%CER 0.00 [ 0 / 6,")
+    assert shown[5] == "normaliser basic (version 1); without it:"
+    assert shown[6] == "  %WER 50.00 [ 1 / 2, 0 ins, 0 del, 1 sub ]"
+    assert all(line.startswith("  ") for line in shown[6:])
+
+
+def test_alignment_by_hand() -> None:
+    rows = {row.id: row for row in scores().per_utterance}
+    assert pretty(rows["u3"]) == "u3 (speaker b): 1 error / 0 words\nREF: **\nHYP: uh\nOPS: I\n"
+    assert pretty(rows["u4"]) == ("u4 (speaker b): 2 errors / 3 words\n"
+                                  "REF: \u6771\u4eac \u306f \u00e9\n"
+                                  "HYP: \u4eac   \u306f *\n"
+                                  "OPS: S       D\n")
+    nothing = score({"u": "", "v": "a"}, {"u": "", "v": "a"}).per_utterance[0]
+    assert pretty(nothing) == "u: 0 errors / 0 words\n"
+
+
+def test_width_of_characters() -> None:
+    texts = ("abc", "\u6771\u4eac", "e\u0301", "\uff21", "\uff71", "\u200b", "\u0e01\u0e34")
+    assert [display_width(text) for text in texts] == [3, 4, 1, 2, 1, 0, 1]
+
+
+WORD = st.text(st.sampled_from("ab\u6771e\u0301\uac00"), min_size=1, max_size=6)
+
+
+@given(st.lists(WORD, min_size=1, max_size=40), st.lists(WORD, max_size=40), st.sampled_from([20, 110]))
+def test_columns_line_up(ref: list[str], hyp: list[str], columns: int) -> None:
+    row = score({"u": " ".join(ref)}, {"u": " ".join(hyp)}).per_utterance[0]
+    lines = pretty(row, columns).split("\n")[1:-1]
+    back: list[list[str]] = [[], []]
+    for ours, theirs, operations in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        assert (ours[:5], theirs[:5], operations[:4]) == ("REF: ", "HYP: ", "OPS:")
+        starts = []
+        for side, line in zip(back, (ours, theirs)):
+            place, begun = 5, []
+            for word in line[5:].split(" "):
+                if word:
+                    begun.append(place)
+                    side.append(word)
+                place += display_width(word) + 1
+            starts.append(begun)
+        assert starts[0] == starts[1]
+        assert {place for place, letter in enumerate(operations[5:], start=5) if letter != " "} <= set(starts[0])
+    assert [word for word in back[0] if word.strip("*")] == ref and [word for word in back[1] if word.strip("*")] == hyp

@@ -1,0 +1,89 @@
+"""The configuration: defaults, overrides, and messages that name the key, the fault and the closest known key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.config import Config, dump_config, load_config, parse_config
+from asr.errors import ConfigError
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/conf/*.yaml"))
+
+
+def test_defaults_are_kaldis_filterbank():
+    features = load_config().features
+    assert (features.kind, features.num_mel_bins, features.frame_length_ms, features.frame_shift_ms) == ("fbank", 80, 25, 10)
+    assert (features.window, features.dither, features.preemphasis) == ("povey", 0, 0.97)
+
+
+def test_a_written_configuration_reads_back_equal(tmp_path):
+    config = load_config(None, ["augment.speed=[0.9, 1.1]", "augment.vtlp=[0.9, 1.1]", "model.conv.layers=[{channels: 4}]", "seed=7"])
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+    assert parse_config(yaml.safe_load(config.model_dump_json())) == config
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.parent.name}/{path.name}")
+def test_every_recipes_configuration_is_accepted(path):
+    assert isinstance(load_config(path), Config)
+
+
+def test_there_are_recipe_configurations_to_check():
+    assert len(RECIPES) >= 3
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("training.epoch=3", r"training\.epoch: unknown key; did you mean `epochs`\?"),
+    ("trainig.epochs=3", r"trainig: unknown key; did you mean `training`\?"),
+    ("training.optimizer.learning_rate=1", r"training\.optimizer\.learning_rate: unknown key; did you mean `[a-z_]+`\? \(known: name, lr"),
+    ("model.conv.layers=[{channel: 3}]", r"model\.conv\.layers\.0\.channel: unknown key; did you mean `channels`\?"),
+    ("training.epochs=many", r"training\.epochs: .*integer.*\(got 'many'\)"),
+    ("training.epochs=0", r"training\.epochs: .*greater than or equal to 1"),
+    ("features.kind=mel", r"features\.kind: .*'fbank', 'mfcc' or 'spectrogram'"),
+    ("features.low_freq=9000", "low_freq 9000 and high_freq 8000 Hz must satisfy"),
+    ("model.conv.layers=[{channels: 3, kernel: [4, 3]}]", "kernel sizes must be odd"),
+    ("augment.speed=[3]", "each speed factor must be from 0.5 to 2"),
+    ("seed", "expected a.b=value"), ("=3", "expected a.b=value"), ("a..b=3", "expected a.b=value"),
+    ("seed.x=1", None), ("training.epochs={", "not valid YAML"),
+])
+def test_faults_name_the_key(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+def test_all_faults_are_reported_together():
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, ["training.epochs=0", "sed=1", "model.rnn.cell=rnn"])
+    assert "3 faults" in str(caught.value)
+    assert all(part in str(caught.value) for part in ("training.epochs", "sed: unknown key; did you mean `seed`", "model.rnn.cell"))
+
+
+@pytest.mark.parametrize(("content", "message"), [("a: [", "not valid YAML"), ("- 1", "expected sections"), ("\xff\xfe", None)])
+def test_files_that_are_no_configuration(tmp_path, content, message):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent.yaml: cannot read: No such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.dictionaries(st.text(max_size=8), inner, max_size=3) | st.lists(inner, max_size=2), max_leaves=6))
+def test_no_tree_escapes_as_another_error(tree):
+    """Whatever a file holds, the answer is a configuration or a ConfigError."""
+    if isinstance(tree, dict):
+        try:
+            parse_config(tree)
+        except ConfigError:
+            pass

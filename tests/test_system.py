@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all; devices and threads."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from asr.errors import UsageError
+from asr.system import atomic_open, atomic_path, choose_device, choose_threads, environment, write_text
+
+
+def test_a_file_appears_only_when_whole(tmp_path):
+    path = tmp_path / "folder" / "result.txt"
+    with atomic_open(path) as file:
+        file.write("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole" and os.listdir(path.parent) == ["result.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["result.txt"]
+
+
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    write_text(tmp_path / "ours", "x")
+    (tmp_path / "theirs").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
+
+
+def test_devices():
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="--device tpu: choose auto, cpu or cuda"):
+        choose_device("tpu")
+
+
+def test_cuda_where_there_is_none_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="use --device cpu"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_threads_leave_cores_to_the_workers(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("asr.system.usable_cores", lambda: 2)
+    assert [choose_threads(0, workers) for workers in (0, 1, 5)] == [2, 1, 1]
+    assert choose_threads(3, 1) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert choose_threads(0, 0) == 1
+
+
+def test_environment_names_what_is_needed_to_run_the_same_again():
+    found = environment()
+    assert {"asr", "commit", "python", "machine", "torch"} <= found.keys() and all(found.values())

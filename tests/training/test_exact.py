@@ -1,0 +1,154 @@
+"""Law 2: the same seed gives the same bits, and a run killed at any point and resumed ends in the bits of a whole one."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from tones import RATE, make_tones
+
+from asr.config import dump_config, load_config
+from asr.errors import ConfigError, UsageError
+from asr.training import run as training
+from asr.training import train
+from asr.training.reports import Report, ResumeCheckpoint
+from asr.training.task import SpeechTask
+
+# Everything that draws a random number or carries a state from step to step is switched on.
+SETTINGS = [f"features.sample_rate={RATE}", "features.num_mel_bins=16", "features.low_freq=20",
+            "augment.speed=[0.9,1.0,1.1]", "augment.volume_db=[-3,3]", "augment.vtlp=[0.9,1.1]", "augment.noise.probability=0.5",
+            "augment.reverb.probability=0.3", "augment.spec_augment={freq_masks: 1, freq_width: 3, time_masks: 1, time_width: 5}",
+            "model.conv.layers=[{channels: 4, stride: [2, 2]}]", "model.conv.dropout=0.1", "model.rnn={hidden: 8, layers: 2, dropout: 0.2}",
+            "model.dropout=0.1", "training.epochs=3", "training.batch_seconds=4", "training.ema_decay=0.9", "training.average_best=2",
+            "training.schedule.warmup_steps=3", "training.checkpoint_steps=2", "training.workers=0", "training.threads=1"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tones")
+    make_tones(path / "train", 20, seed=1)
+    make_tones(path / "dev", 6, seed=2)
+    return path
+
+
+def run(corpus, exp, *overrides, resume=False):
+    return train(load_config(None, [*SETTINGS, *overrides]), corpus / "train", corpus / "dev", exp, resume=resume, device="cpu")
+
+
+def result(exp):
+    """The model's bits, and the metrics without the clock's column."""
+    with open(exp / "metrics.csv", newline="") as file:
+        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return (exp / "model.safetensors").read_bytes(), rows
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    exp = tmp_path_factory.mktemp("whole") / "run"
+    run(corpus, exp)
+    return result(exp)
+
+
+def test_the_same_seed_gives_the_same_bits(corpus, whole, tmp_path):
+    run(corpus, tmp_path / "again")
+    assert result(tmp_path / "again") == whole
+
+
+def test_data_workers_change_nothing_but_the_configuration(corpus, whole, tmp_path):
+    run(corpus, tmp_path / "workers", "training.workers=2")
+    assert result(tmp_path / "workers")[1] == whole[1]
+
+
+def test_another_seed_gives_other_bits(corpus, whole, tmp_path):
+    run(corpus, tmp_path / "other", "seed=2")
+    assert result(tmp_path / "other")[1] != whole[1]
+
+
+class Killed(BaseException):
+    """Not an Exception, so nothing on the way handles it."""
+
+
+def kill_at(monkeypatch, owner, method, call):
+    """Make the ``call``-th call of a method end the process, as far as the code can see."""
+    original, calls = getattr(owner, method), []
+
+    def dying(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(owner, method, dying)
+
+
+STEPS = 13
+PLACES = ([(SpeechTask, "training_step", call) for call in range(1, STEPS)]
+          + [(SpeechTask, "validation_step", call) for call in (1, 2)]
+          + [(Report, "_keep_best", call) for call in (1, 3)] + [(Report, "_write", call) for call in (1, 2)]
+          + [(ResumeCheckpoint, "_save", call) for call in (1, 2, 3)] + [(ResumeCheckpoint, "on_train_epoch_end", call) for call in (1, 2, 3)])
+
+
+@pytest.mark.parametrize(("owner", "method", "call"), PLACES, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_resumed_after_being_killed_anywhere_ends_in_the_same_bits(corpus, whole, tmp_path, monkeypatch, owner, method, call):
+    with monkeypatch.context() as patch:
+        kill_at(patch, owner, method, call)
+        with pytest.raises(Killed):
+            run(corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    run(corpus, tmp_path / "run", resume=True)
+    assert result(tmp_path / "run") == whole
+
+
+def test_killed_twice_and_while_finishing(corpus, whole, tmp_path, monkeypatch):
+    for owner, method, call in ((SpeechTask, "training_step", 7), (SpeechTask, "training_step", 2)):
+        with monkeypatch.context() as patch:
+            kill_at(patch, owner, method, call)
+            with pytest.raises(Killed):
+                run(corpus, tmp_path / "run", resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_model", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run(corpus, tmp_path / "run", resume=True)
+    run(corpus, tmp_path / "run", resume=True)
+    assert result(tmp_path / "run") == whole
+
+
+def test_kill_9_of_the_real_process(corpus, whole, tmp_path):
+    """The signal that nothing can catch, sent to the command and its data worker once there is a checkpoint."""
+    settings = yaml.safe_load(dump_config(load_config(None, SETTINGS)))
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    command = [sys.executable, "-m", "asr", "train", "--config", str(tmp_path / "c.yaml"), "--train", str(corpus / "train"),
+               "--dev", str(corpus / "dev"), "--exp", str(tmp_path / "run"), "--device", "cpu", "--resume"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "resume.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "resuming from" in finished.stderr
+    assert result(tmp_path / "run") == whole
+
+
+def test_a_finished_run_is_left_as_it_is(corpus, tmp_path, capsys):
+    model = run(corpus, tmp_path / "run", "training.epochs=1")
+    before = model.stat().st_mtime_ns
+    run(corpus, tmp_path / "run", "training.epochs=1", resume=True)
+    assert model.stat().st_mtime_ns == before and "this run is finished; nothing to do" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="holds a run already; go on with --resume"):
+        run(corpus, tmp_path / "run", "training.epochs=1")
+    with pytest.raises(ConfigError, match="another configuration.*: seed was 1, is 2; training.epochs was 1, is 3; choose another"):
+        run(corpus, tmp_path / "run", "seed=2", resume=True)
+
+
+def test_two_processes_do_not_train_in_one_folder(corpus, tmp_path):
+    with training._exclusive(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
+        run(corpus, tmp_path / "run", resume=True)
