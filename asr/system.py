@@ -42,9 +42,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_open(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     """An open file (UTF-8 text, or binary) whose content appears under ``path`` only when the block ends well."""
-    with atomic_path(path) as temporary:
-        with open(temporary, "wb") if binary else open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            yield file
+    with atomic_path(path) as temporary, (
+            open(temporary, "wb") if binary else open(temporary, "w", encoding="utf-8", newline="\n")) as file:
+        yield file
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -110,5 +110,5 @@ def commit() -> str:
     if not (root / ".git").exists() or shutil.which("git") is None:
         return "unknown"
     found = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-                           capture_output=True, text=True)
+                           capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def test_defaults_are_kaldis_filterbank():
 
 
 def test_a_written_configuration_reads_back_equal(tmp_path):
-    config = load_config(None, ["augment.speed=[0.9, 1.1]", "augment.vtlp=[0.9, 1.1]", "model.conv.layers=[{channels: 4}]", "seed=7"])
+    config = load_config(None, ["augment.speed=[0.9, 1.1]", "augment.vtlp=[0.9, 1.1]", "seed=7",
+                                "model.conv.layers=[{channels: 4}]"])
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config))
     assert load_config(path) == config
@@ -41,7 +43,7 @@ def test_there_are_recipe_configurations_to_check():
 @pytest.mark.parametrize(("override", "message"), [
     ("training.epoch=3", r"training\.epoch: unknown key; did you mean `epochs`\?"),
     ("trainig.epochs=3", r"trainig: unknown key; did you mean `training`\?"),
-    ("training.optimizer.learning_rate=1", r"training\.optimizer\.learning_rate: unknown key; did you mean `[a-z_]+`\? \(known: name, lr"),
+    ("training.optimizer.learning_rate=1", r"optimizer\.learning_rate: unknown key; did you mean `[a-z_]+`\? \(known: name, lr"),
     ("model.conv.layers=[{channel: 3}]", r"model\.conv\.layers\.0\.channel: unknown key; did you mean `channels`\?"),
     ("training.epochs=many", r"training\.epochs: .*integer.*\(got 'many'\)"),
     ("training.epochs=0", r"training\.epochs: .*greater than or equal to 1"),
@@ -78,12 +80,10 @@ def test_missing_file_is_named(tmp_path):
         load_config(tmp_path / "absent.yaml")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                    lambda inner: st.dictionaries(st.text(max_size=8), inner, max_size=3) | st.lists(inner, max_size=2), max_leaves=6))
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), max_leaves=6, extend=lambda inner:
+                    st.dictionaries(st.text(max_size=8), inner, max_size=3) | st.lists(inner, max_size=2)))
 def test_no_tree_escapes_as_another_error(tree):
     """Whatever a file holds, the answer is a configuration or a ConfigError."""
     if isinstance(tree, dict):
-        try:
+        with contextlib.suppress(ConfigError):
             parse_config(tree)
-        except ConfigError:
-            pass

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.corpus.archive import read_matrix
 from asr.corpus.datadir import DataDir
 from asr.errors import AudioError, DataError
 
@@ -64,7 +65,7 @@ class SpeechDataset:
     (seed, epoch, index) alone, so neither resuming nor the number of workers changes it. ``targets`` maps utterance id to
     token ids (None: no targets, each example's are empty). ``archived`` reads `feats.scp` in place of audio.
     Raises DataError for an utterance without targets, or with ``archived`` without features; an item whose audio cannot
-    be read raises AudioError when it is drawn (see `usable`, which finds such items beforehand).
+    be read raises AudioError (archived: DataError) when it is drawn (see `usable`, which finds such items beforehand).
     """
 
     def __init__(self, data: DataDir, sample_rate: int, targets: Mapping[str, Sequence[int]] | None = None,
@@ -86,23 +87,13 @@ class SpeechDataset:
         epoch, index = key
         utterance = self.data.utterances[index]
         if self.archived:
-            inputs = self._archived(utterance.id)
+            inputs = read_matrix((self.data.feats or {})[utterance.id], f"utterance {utterance.id}")
         else:
             inputs = self.data.audio(utterance, self.sample_rate)
             if self.augment is not None:
                 inputs = self.augment(inputs, np.random.default_rng([self.seed, epoch, index]))
         targets = np.zeros(0, np.int64) if self.targets is None else self.targets[utterance.id]
         return Example(utterance.id, utterance.speaker, np.asarray(inputs, np.float32), targets)
-
-    def _archived(self, id: str) -> np.ndarray:
-        import kaldiio
-
-        position = (self.data.feats or {})[id]
-        try:
-            return np.array(kaldiio.load_mat(position), np.float32)  # a copy: kaldiio hands out read-only memory
-        except Exception as error:  # kaldiio raises whatever the broken bytes lead to
-            raise DataError(f"utterance {id}: cannot read features at {position}: {error or type(error).__name__}; "
-                            "write them again: asr features") from error
 
 
 def collate(examples: Sequence[Example]) -> Batch:

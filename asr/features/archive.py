@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.corpus.archive import read_matrix
 from asr.errors import DataError
 from asr.system import atomic_path
 
@@ -32,23 +33,10 @@ def write_archive(path: str | Path, matrices: Iterable[tuple[str, np.ndarray]], 
     return positions
 
 
-def read_features(position: str, key: str = "") -> np.ndarray:
-    """The matrix at ``path:offset``, (T, F); raises DataError, naming ``key``, when it is not there or not whole."""
-    import kaldiio
-
-    if not position:
-        raise DataError(f"utterance {key}: not in feats.scp; write the features with `asr features`")
-    try:
-        return np.asarray(kaldiio.load_mat(position))
-    except Exception as error:  # kaldiio raises whatever the broken bytes lead to
-        raise DataError(f"{key}: cannot read {position}: {error or type(error).__name__}; "
-                        "write it again with `asr features`") from error
-
-
 def read_archive(scp: str | Path) -> dict[str, np.ndarray]:
     """All matrices of a ``.scp`` table, by key. Raises DataError."""
     try:
         lines = Path(scp).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{scp}: cannot read: {error}") from None
-    return {key: read_features(position, key) for key, position in (line.split(maxsplit=1) for line in lines)}
+    return {key: read_matrix(position, key) for key, position in (line.split(maxsplit=1) for line in lines)}

@@ -144,11 +144,10 @@ def shift_pitch(samples: np.ndarray, semitones: float, sample_rate: int) -> np.n
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolved with a room's impulse response, (N,) -> (N,): its strongest sample stays in place, the power is kept."""
-    direct = int(np.argmax(np.abs(response)))
+    """Convolved with an impulse response that begins with the direct sound, (N,) -> (N,); the power is kept."""
     size = scipy.fft.next_fast_len(len(samples) + len(response) - 1, real=True)
     spectrum = scipy.fft.rfft(samples, size) * scipy.fft.rfft(response, size)
-    wet = scipy.fft.irfft(spectrum, size)[direct:direct + len(samples)]
+    wet = scipy.fft.irfft(spectrum, size)[:len(samples)]
     level = rms(wet)
     return wet * np.float32(rms(samples) / level) if level > 0 else samples
 
@@ -226,7 +225,10 @@ def _sounds(section: str, files: str | None) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _response_of(path: str, sample_rate: int) -> np.ndarray:
-    return audio.load(path, sample_rate)[:int(RESPONSE_S * sample_rate)]
+    """The impulse response in a file, from its strongest sample on: the direct sound, so that times do not move."""
+    found = audio.load(path, sample_rate)
+    direct = int(np.argmax(np.abs(found)))
+    return found[direct:direct + int(RESPONSE_S * sample_rate)]
 
 
 @lru_cache(maxsize=4096)

@@ -79,7 +79,8 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path) -> Prepa
     frontend = FrontEnd(config.features)
     network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
     for factor in config.augment.vtlp or ():  # a warp that leaves the mel band is found now
-        frontend.extract(torch.zeros(1, config.features.sample_rate), torch.tensor([config.features.sample_rate]), torch.tensor([factor]))
+        second = config.features.sample_rate
+        frontend.extract(torch.zeros(1, second), torch.tensor([second]), torch.tensor([factor]))
     fastest = max((1.0, *config.augment.speed, *(config.augment.tempo or ())))
     train_part = _part(train, train_texts, tokenizer, frontend, network, config, fastest, "training")
     dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.csv, curves.png, sample transcripts, the best checkpoints, and the one to resume from."""
+"""What a run writes while it trains: metrics.csv, curves.png, sample transcripts, the best weights, the checkpoint."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from asr.models.storage import save_model
 from asr.system import choose_device, choose_threads, environment, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
-from asr.training.preparation import Prepared, prepare
+from asr.training.preparation import prepare
 from asr.training.reports import Report, ResumeCheckpoint, dev_errors, draw_curves, weights_path
 from asr.training.task import SpeechTask
 

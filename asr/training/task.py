@@ -109,7 +109,8 @@ class SpeechTask(LightningModule):
                            "raise training.schedule.warmup_steps, or use training.precision=32")
         return None
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
+                                    gradient_clip_algorithm: Any = None) -> None:
         """Clip to the largest norm; a gradient that is not finite takes no step (fp16's scaler sees to its own)."""
         limit = self.config.training.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit or math.inf)

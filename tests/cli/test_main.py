@@ -16,7 +16,7 @@ COMMANDS = sorted(command.name for command in main.app.registered_commands)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "asr", *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "asr", *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -47,6 +47,6 @@ def test_starts_are_quick_and_light(code, limit):
     best = float("inf")
     for _ in range(3):
         started = time.perf_counter()
-        assert subprocess.run([sys.executable, "-c", f"{code}; {heavy}"]).returncode == 0
+        assert subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], check=False).returncode == 0
         best = min(best, time.perf_counter() - started)
     assert best < 3 * limit

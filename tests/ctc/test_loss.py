@@ -36,7 +36,8 @@ def test_equals_the_sum_over_all_paths(target, blank):
 def test_gradients_with_respect_to_logits():
     logits = torch.randn(6, 2, 4, dtype=torch.float64, requires_grad=True)
     targets = torch.tensor([[1, 1, 2], [3, 0, 0]])
-    assert torch.autograd.gradcheck(lambda x: ctc_loss(x, targets, torch.tensor([6, 4]), torch.tensor([3, 1]), reduction="sum"), logits)
+    frames, labels = torch.tensor([6, 4]), torch.tensor([3, 1])
+    assert torch.autograd.gradcheck(lambda x: ctc_loss(x, targets, frames, labels, reduction="sum"), logits)
 
 
 def test_padded_and_concatenated_targets_agree_and_reductions_are_torchs():

@@ -94,8 +94,8 @@ def test_gradients_reach_every_parameter():
     model = build_model(ModelConfig(projection=7), 16, 5)
     logits, _ = model(torch.randn(2, 40, 16), torch.tensor([40, 17]))
     logits.square().sum().backward()
-    assert [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
-            and not name.endswith("bias")] == []
+    assert [name for name, parameter in model.named_parameters()
+            if parameter.grad is None or not (parameter.grad.any() or name.endswith("bias"))] == []
 
 
 @pytest.mark.parametrize("lengths", [[0], [0, 0], [5, 0, 1]])
