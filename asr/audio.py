@@ -107,7 +107,7 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
     _say_once(f"audio at {rate} Hz is resampled to {new_rate} Hz")
     with torch.inference_mode():
-        return _resampler(rate, new_rate)(torch.from_numpy(np.ascontiguousarray(samples, np.float32))).numpy()
+        return resampler(rate, new_rate)(torch.from_numpy(np.ascontiguousarray(samples, np.float32))).numpy()
 
 
 def write(path: str | Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -336,8 +336,8 @@ def _mp3_end(read_at: ReadAt, head: bytes) -> int:
 # ---------------------------------------------------------------------------------------------------- resampling
 
 
-@lru_cache(maxsize=16)
-def _resampler(rate: int, new_rate: int) -> Any:
+@lru_cache(maxsize=512)
+def resampler(rate: int, new_rate: int) -> Any:
     """torchaudio's resampling with its kernel kept, where its functional form builds the filter anew for each file.
 
     The kernel is made in float64 (the functional form: float32), so the two agree to about 2e-6, no closer.

@@ -218,6 +218,11 @@ class TrainingConfig(Section):
     workers: int = Field(1, ge=0, description="processes that read and augment audio")
     threads: int = Field(0, ge=0, description="threads of the network on the CPU; 0 lets the toolkit choose")
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if type(value) is int else value  # YAML reads `precision: 16` as a number
+
 
 class Config(Section):
     """Everything a training run needs to know, apart from where its data lies."""

@@ -35,6 +35,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)  # what a full disk kept from being written: the name that the user knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.paths import need_dir, need_file
 from asr.cli.progress import progress
 from asr.errors import DataError, UsageError
 
@@ -40,6 +41,7 @@ def check(
     """
     if audio not in ("none", "header", "decode"):
         raise UsageError(f"--audio {audio}: choose none, header or decode")
+    need_dir(*dirs)
     from asr.corpus.check import check as check_directory
 
     count = 0
@@ -72,6 +74,7 @@ def fix(
       asr data fix data/train
       asr data fix --prefix-speaker data/train
     """
+    need_dir(*dirs)
     from asr.corpus.repair import fix as fix_directory
 
     remaining = 0
@@ -113,6 +116,7 @@ def subset(
     counts = [count for count in (first, last, random, shortest) if count is not None]
     if len(counts) > 1 or not (counts or speakers or utterances):
         raise UsageError("choose one of --first, --last, --random, --shortest, or a list with --speakers or --utterances")
+    need_file(utterances, "list of utterances")
     from asr.corpus import operations
 
     data = _load(dir, out, allow_pipes)
@@ -177,6 +181,7 @@ def combine(dirs: Dirs, out: Out, allow_pipes: Pipes = False) -> None:
     Example:
       asr data combine data/train_a data/train_b --out data/train
     """
+    need_dir(*dirs)
     from asr.corpus import operations
 
     _save(operations.combine([_load(path, out, allow_pipes) for path in dirs]), out)
@@ -195,6 +200,7 @@ def info(
     Example:
       asr data info data/train data/dev
     """
+    need_dir(*dirs)
     from asr.corpus import DataDir
     from asr.corpus.info import describe
 
@@ -253,6 +259,7 @@ def _channels(count: int) -> str:
 
 
 def _load(path: Path, out: Path | None, allow_pipes: bool) -> DataDir:
+    need_dir(path)
     from asr.corpus import DataDir
 
     if out is not None and out.resolve() == path.resolve():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.paths import need_dir, need_model
 from asr.errors import AsrError
 
 
@@ -38,6 +39,8 @@ def command(
       asr score --ref data/commands/test/text \\
                 --hyp exp/commands/crnn/decode_test_greedy/text
     """
+    need_model(model)
+    need_dir(data)
     import torch
 
     from asr.cli.progress import progress

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.paths import need_dir
+
 if TYPE_CHECKING:
     from asr.config import FeatureConfig
 
@@ -48,6 +50,7 @@ def command(
     from asr.corpus import DataDir
     from asr.features.extract import extract
 
+    need_dir(dir)
     section = _section(config, kind)
     data = DataDir.load(dir, allow_pipes)
     found = extract(data, section, out, jobs, compress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -44,8 +45,16 @@ def main() -> None:
         # The reader of our output has gone (`asr ... | head`); close quietly, as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        sys.exit(_fail(_of_the_machine(error), 1))
 
 
-def _fail(error: AsrError, status: int) -> int:
+def _of_the_machine(error: OSError) -> str:
+    """A full disk, a folder that may not be written to: nobody's bug, so no traceback."""
+    cure = "; free some space, then run the same again" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+    return f"{error.filename}: {error.strerror}{cure}" if error.filename else f"{error}{cure}"
+
+
+def _fail(error: AsrError | str, status: int) -> int:
     print(f"asr: error: {error}", file=sys.stderr)
     return status

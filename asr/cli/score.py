@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.paths import need_file
+
 
 def command(
     ref: Annotated[Path, typer.Option(help="References: a Kaldi `text` file.")],
@@ -27,6 +29,8 @@ def command(
       asr score --ref data/fsdd/test/text --hyp exp/fsdd/crnn/decode_test_greedy/text \\
                 --utt2spk data/fsdd/test/utt2spk --out exp/fsdd/crnn/decode_test_greedy
     """
+    for path, what in ((ref, "text file of references"), (hyp, "text file of hypotheses"), (utt2spk, "utt2spk file")):
+        need_file(path, what)
     from asr.scoring import score, summary, write_scores
 
     scores = score(ref, hyp, cer=cer, normalizer=normalizer, partial=partial, utt2spk=utt2spk)

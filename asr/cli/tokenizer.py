@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.paths import need_file
 from asr.errors import UsageError
 
 
@@ -33,6 +34,7 @@ def command(
     Example:
       asr tokenizer --text data/commands/train/text --kind bpe --vocab-size 200 --out exp/commands/tokens
     """
+    need_file(text, "text file")
     from asr.text import BpeTokenizer, CharTokenizer, Tokenizer, check_round_trip, read_transcripts
     from asr.text.tables import read_lines
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.paths import need_dir
+
 
 def command(
     config: Annotated[Path, typer.Option("--config", help="YAML configuration; see docs/configuration.md for every key.")],
@@ -16,6 +18,8 @@ def command(
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
                                                         help="Override a key; may be given more than once.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --exp, if there is one.")] = False,
+    allow_pipes: Annotated[bool, typer.Option("--allow-pipes", help="Run the shell commands in wav.scp (entries that end "
+                                                                    "in |).")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a recogniser; leaves model.safetensors, train.log, metrics.csv and curves.png in --exp.
@@ -29,6 +33,7 @@ def command(
     from asr.config import load_config
 
     settings = load_config(config, overrides or ())  # every fault of the configuration, before torch is even loaded
+    need_dir(train, dev)
     from asr.training import train as run
 
-    print(run(settings, train, dev, exp, resume, device))
+    print(run(settings, train, dev, exp, resume, device, allow_pipes))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.paths import need_model
 from asr.errors import AudioError, UsageError
 
 
@@ -36,6 +37,7 @@ def command(
     """
     from asr.transcription.files import find_inputs, parse_formats, transcribe_files, write_transcript
 
+    need_model(model)
     formats = parse_formats(format)
     if out is None and formats != ["txt"]:
         raise UsageError(f"--format {format} writes files; name their folder with --out")

@@ -1,7 +1,8 @@
 """Every fault of a data directory in one report: file, line, what is wrong, and the command that repairs it.
 
 The rules are those of Kaldi's validate_data_dir.sh, with these differences: the audio files are opened as well, an
-empty transcript is a fault, and a segment may end in -1 (the end of its recording), as extract-segments has it.
+empty transcript is a fault, so is a command in `feats.scp` or `cmvn.scp`, and a segment may end in -1 (the end of its
+recording), as extract-segments has it.
 """
 
 from __future__ import annotations
@@ -110,6 +111,9 @@ def field_fault(table: str, row: Row) -> tuple[str, str, bool] | None:
             return f"{row.key}: no path after the id", f"{FIX} drops the line", True
         if table == "wav.scp" and row.value.startswith("~"):
             return f"{row.key}: a path that begins with ~ is not expanded", "write the full path", False
+        if table in ("feats.scp", "cmvn.scp") and "|" in row.value:
+            return (f"{row.key}: a shell command in place of an archive, and it is never run",
+                    "write the features with `asr features`, or remove the table", False)
         return None
     if table == "spk2utt":
         return None if row.value else (f"{row.key}: a speaker without utterances", FIX, False)

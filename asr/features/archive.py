@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.corpus.archive import read_matrix
-from asr.errors import DataError
+from asr.config import FeatureConfig, load_config
+from asr.corpus.archive import parse_position, read_matrix
+from asr.corpus.tables import read_table
 from asr.system import atomic_path
 
 # kaldiio's number for Kaldi's kSpeechFeature, `copy-feats --compress=true`: 8 bits a value, by column quantiles.
@@ -35,8 +36,27 @@ def write_archive(path: str | Path, matrices: Iterable[tuple[str, np.ndarray]], 
 
 def read_archive(scp: str | Path) -> dict[str, np.ndarray]:
     """All matrices of a ``.scp`` table, by key. Raises DataError."""
-    try:
-        lines = Path(scp).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{scp}: cannot read: {error}") from None
-    return {key: read_matrix(position, key) for key, position in (line.split(maxsplit=1) for line in lines)}
+    return {key: read_matrix(position, key) for key, position in read_table(scp).mapping().items()}
+
+
+def foreign(positions: Iterable[str], config: FeatureConfig) -> list[str]:
+    """Why archives are not of features as ``config`` makes them, a line for each folder of theirs; empty where they are.
+
+    `asr features` leaves its configuration beside the archives, and that is compared. Raises DataError for a position
+    that is not of a file.
+    """
+    folders = sorted({parse_position(position)[0].parent for position in positions})
+    return [f"{folder}: archives of other features than the model's: {'; '.join(faults)}; write them again with "
+            "`asr features --config` and the model's configuration"
+            for folder in folders if (faults := _differences(folder, config))]
+
+
+def _differences(folder: Path, config: FeatureConfig) -> list[str]:
+    """Where the configuration that `asr features` left beside its archives differs from the model's; empty if nowhere."""
+    path = folder / "features.yaml"
+    if not path.exists():
+        return [f"there is no {path.name} beside them that says what they are"]
+    made = load_config(path).features
+    # How features are normalised, and the dither of training, change nothing that is stored.
+    return [f"{key} is {getattr(made, key)} there, {value} in the model" for key, value in config
+            if key not in ("cmvn", "cmvn_variance", "dither") and getattr(made, key) != value]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr.corpus.archive import read_matrix
 from asr.errors import DataError
-from asr.features.archive import read_features
 
 if TYPE_CHECKING:
-    from asr.corpus import DataDir
+    from asr.corpus import DataDir, Utterance
     from asr.features.frontend import FrontEnd
 
 VARIANCE_FLOOR = 1e-5  # a bin that never moves (digital silence, a single frame) is left near zero, not blown up
@@ -131,13 +131,22 @@ def normalize_by(features: Tensor, frames: Tensor, mean: Tensor, scale: Tensor) 
 
 
 def speaker_stats(data: DataDir, frontend: FrontEnd, archived: bool = False) -> dict[str, np.ndarray]:
-    """Mean and scale of every speaker of a data directory, (2, F) float32 each, from its audio (or, archived, feats.scp)."""
-    found: dict[str, CmvnStats] = {}
-    for utterance in data.utterances:
-        if archived:
-            features: np.ndarray | Tensor = read_features((data.feats or {}).get(utterance.id, ""), utterance.id)
-        else:
-            samples = torch.from_numpy(data.audio(utterance, frontend.sample_rate)).unsqueeze(0)
-            features = frontend.extract(samples, torch.tensor([samples.shape[1]]))[0][0]
-        found.setdefault(utterance.speaker, CmvnStats(frontend.dim)).add(features)
+    """Mean and scale of every speaker of a data directory, (2, F) float32 each, from its audio (or, archived, feats.scp).
+
+    For training, so the first utterance that cannot be read ends it. Decoding goes on without such an utterance and may
+    take statistics from cmvn.scp: see `asr.transcription.inputs.stats_by_speaker`. Both add up with `compute_cmvn`.
+    """
+    found = compute_cmvn((utterance.speaker, raw_features(data, utterance, frontend, archived))
+                         for utterance in data.utterances)
     return {speaker: stats.normalizer(frontend.config.cmvn_variance).numpy() for speaker, stats in found.items()}
+
+
+def raw_features(data: DataDir, utterance: Utterance, frontend: FrontEnd, archived: bool = False) -> np.ndarray | Tensor:
+    """An utterance's features (T, F) before normalisation, from its audio (or, archived, feats.scp).
+
+    Raises AudioError or DataError where they cannot be read.
+    """
+    if archived:
+        return read_matrix((data.feats or {}).get(utterance.id, ""), f"utterance {utterance.id}", frontend.dim)
+    samples = torch.from_numpy(data.audio(utterance, frontend.sample_rate)).unsqueeze(0)
+    return frontend.extract(samples, torch.tensor([samples.shape[1]]))[0][0]

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 PARTS, SMALLEST, LARGEST = 64, 10, 500  # archives aimed at, and how few and many utterances one holds
 ENOUGH = 0.95  # of the utterances must succeed, or the tables are not written (as in Kaldi's make_fbank.sh)
+
+logger = logging.getLogger("asr")
+_heard = BufferingHandler(capacity=1 << 20)  # the log of a process that computes a part
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Extracted:
     durations: dict[str, float] = field(default_factory=dict)
     speakers: dict[str, CmvnStats] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    """What another process has logged on the way (that the audio is resampled, say)."""
 
     def merge(self, other: Extracted) -> None:
         self.positions |= other.positions
@@ -154,11 +161,17 @@ def _run(parts: list[Part], jobs: int) -> Iterator[Extracted]:
 
     # Spawned, not forked: a fork of a process that has used torch's threads can hang.
     with _environment(OMP_NUM_THREADS="1"), \
-            ProcessPoolExecutor(min(jobs, len(parts)), multiprocessing.get_context("spawn"), _one_thread) as pool:
-        waiting: list[Future[Extracted]] = [pool.submit(_extract_part, part) for part in parts]
+            ProcessPoolExecutor(min(jobs, len(parts)), multiprocessing.get_context("spawn"), _begin_process) as pool:
+        waiting: list[Future[Extracted]] = [pool.submit(_extract_and_tell, part) for part in parts]
+        said: set[str] = set()
         try:
             for future in waiting:  # in their order, so that sums of statistics are rounded alike every time
-                yield future.result()
+                found = future.result()
+                for message in found.said:
+                    if message not in said:  # each process says it once, the user hears it once
+                        said.add(message)
+                        logger.warning("%s", message)
+                yield found
         except BrokenProcessPool:
             raise AsrError("a process was killed, perhaps for want of memory; what is finished is kept: "
                            "run the same again with fewer --jobs") from None
@@ -180,8 +193,17 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _one_thread() -> None:
+def _begin_process() -> None:
     torch.set_num_threads(1)
+    logger.addHandler(_heard)
+    logger.propagate = False
+
+
+def _extract_and_tell(part: Part) -> Extracted:
+    found = _extract_part(part)
+    found.said = [record.getMessage() for record in _heard.buffer]
+    _heard.buffer.clear()
+    return found
 
 
 def _extract_part(part: Part) -> Extracted:

@@ -13,7 +13,6 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -97,7 +96,7 @@ def change_speed(samples: np.ndarray, factor: float) -> np.ndarray:
     import torch
 
     with torch.inference_mode():
-        return _resampler(ratio.numerator, ratio.denominator)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
+        return audio.resampler(ratio.numerator, ratio.denominator)(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
 
 
 def change_tempo(samples: np.ndarray, factor: float, sample_rate: int) -> np.ndarray:
@@ -195,13 +194,6 @@ def within_range(samples: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------------------------ files
-
-
-@lru_cache(maxsize=512)
-def _resampler(rate: int, new_rate: int) -> Any:
-    import torchaudio
-
-    return torchaudio.transforms.Resample(rate, new_rate)
 
 
 def _sounds(section: str, files: str | None) -> list[str]:

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from asr.config import Config, parse_config
 from asr.errors import AsrError, ModelError
 from asr.features import FrontEnd
 from asr.models.cascade import CascadeCrnn, build_model
-from asr.system import atomic_path
+from asr.system import atomic_open
 from asr.text import Tokenizer
 
 FORMAT = "asr-crnn 1"
@@ -72,9 +73,14 @@ def save_model(path: str | Path, network: nn.Module, frontend: FrontEnd, config:
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"frontend.{name}": value for name, value in frontend.state_dict().items()}
     metadata = {"format": FORMAT, "config": config.model_dump(mode="json"), "tokenizer": tokenizer.state(), "notes": notes}
-    with atomic_path(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary,
-                  {"asr": json.dumps(metadata, ensure_ascii=False)})
+    save_tensors(path, tensors, {"asr": json.dumps(metadata, ensure_ascii=False)})
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all; raises OSError where the disk is full (`save_file` has its own)."""
+    content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+    with atomic_open(path, binary=True) as file:
+        file.write(content)
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechModel:
@@ -90,12 +96,16 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechMo
         raise ModelError(f"{path}: no such model file; train one with `asr train`, or check the path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read: {error.strerror or error}") from None
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from None
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path}: holds {metadata.get('format', 'no model of this toolkit')!r}, expected {FORMAT!r}; "
+    layout = metadata.get("format") if isinstance(metadata, dict) else None
+    if layout != FORMAT:
+        raise ModelError(f"{path}: holds {layout or 'no model of this toolkit'!r}, expected {FORMAT!r}; "
                          "use a model.safetensors that `asr train` wrote, with this version of the toolkit")
     try:
+        notes = metadata["notes"]
+        if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+            raise ValueError("notes: not texts by name")
         config = parse_config(metadata["config"], f"{path}: configuration")
         tokenizer = Tokenizer.from_state(metadata["tokenizer"])
         frontend = FrontEnd(config.features)
@@ -105,8 +115,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechMo
             module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
     except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
-    return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, metadata["notes"],
-                       str(path), _sha256(path))
+    return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, notes, str(path),
+                       _sha256(path))
 
 
 def _sha256(path: Path) -> str:

@@ -34,8 +34,11 @@ class EpochLoader:
         loader = DataLoader(self.dataset, batch_sampler=self.sampler, collate_fn=collate, num_workers=self.workers,
                             worker_init_fn=_one_thread, pin_memory=torch.cuda.is_available(),
                             prefetch_factor=4 if self.workers else None)
-        for batch in loader:
+        batches = iter(loader)
+        for batch in batches:
             self.taken += 1
+            if self.taken == self.size:
+                next(batches, None)  # Lightning asks for no more: end the workers here, not whenever they are collected
             yield batch
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import torch
 from asr.config import Config
 from asr.corpus import DataDir, untrainable
 from asr.errors import DataError
-from asr.features import CmvnStats, FrontEnd, speaker_stats
-from asr.features.archive import read_features
+from asr.features import CmvnStats, FrontEnd, raw_features, speaker_stats
+from asr.features.archive import foreign
 from asr.models import CascadeCrnn, build_model
 from asr.text import Tokenizer, build_tokenizer, check_round_trip, normalize
 
@@ -61,14 +61,15 @@ class Prepared:
         return self
 
 
-def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path) -> Prepared:
+def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path, allow_pipes: bool = False) -> Prepared:
     """Check and load both directories, make the tokens, build front-end and network, drop what cannot be trained on.
 
     Dropped utterances are named in the log with the reason. Raises DataError when a directory has faults, shares
-    utterances with the other, or has nothing left to train on; AudioError when audio cannot be read.
+    utterances with the other, or has nothing left to train on; AudioError when audio cannot be read. Shell commands in
+    wav.scp are run with ``allow_pipes`` only.
     """
     torch.manual_seed(config.seed)
-    train, dev = _load(train_dir), _load(dev_dir)
+    train, dev = (_load(path, config, allow_pipes) for path in (train_dir, dev_dir))
     shared = {utterance.id for utterance in train.utterances} & {utterance.id for utterance in dev.utterances}
     if shared:
         raise DataError(f"{train_dir} and {dev_dir} share {len(shared)} utterances (first: {min(shared)}); "
@@ -81,7 +82,7 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path) -> Prepa
     for factor in config.augment.vtlp or ():  # a warp that leaves the mel band is found now
         second = config.features.sample_rate
         frontend.extract(torch.zeros(1, second), torch.tensor([second]), torch.tensor([factor]))
-    fastest = max((1.0, *config.augment.speed, *(config.augment.tempo or ())))
+    fastest = max((1.0, *config.augment.speed)) * max((1.0, *(config.augment.tempo or ())))  # an utterance may meet both
     train_part = _part(train, train_texts, tokenizer, frontend, network, config, fastest, "training")
     dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")
     if config.features.cmvn == "global":
@@ -89,8 +90,8 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path) -> Prepa
     return Prepared(config, tokenizer, frontend, network, train_part, dev_part, _fingerprint(train_part))
 
 
-def _load(path: str | Path) -> DataDir:
-    data = DataDir.load(path)
+def _load(path: str | Path, config: Config, allow_pipes: bool) -> DataDir:
+    data = DataDir.load(path, allow_pipes)
     faults = data.check()
     if faults:
         shown = "\n  ".join(str(fault) for fault in faults[:10])
@@ -99,6 +100,13 @@ def _load(path: str | Path) -> DataDir:
     if silent:
         raise DataError(f"{path}/text: {len(silent)} utterances have no transcript (first: {silent[0]}); "
                         f"add them, or drop the utterances with `asr data fix {path}`")
+    if config.training.archived:
+        if data.feats is None:
+            raise DataError(f"{path}: there is no feats.scp; write it with `asr features`")
+        if faults := foreign(data.feats.values(), config.features):
+            raise DataError("\n  ".join(faults))
+    else:  # what there is to say of its rate and channels is said here, once, and not by every worker of every epoch
+        data.audio(data.utterances[0], config.features.sample_rate)
     return data
 
 
@@ -132,12 +140,7 @@ def _global_stats(part: Part, frontend: FrontEnd, config: Config) -> CmvnStats:
     stats, seconds = CmvnStats(frontend.dim), 0.0
     for index in order:
         utterance = part.data.utterances[index]
-        if config.training.archived:
-            stats.add(read_features((part.data.feats or {})[utterance.id], utterance.id))
-        else:
-            samples = torch.from_numpy(part.data.audio(utterance, config.features.sample_rate)).unsqueeze(0)
-            features, frames = frontend.extract(samples, torch.tensor([samples.shape[1]]))
-            stats.add(features[0, :int(frames[0])])
+        stats.add(raw_features(part.data, utterance, frontend, config.training.archived))
         seconds += part.durations[index]
         if seconds >= CMVN_HOURS * 3600:
             log.info("global CMVN from %.1f of %.1f hours", seconds / 3600, part.hours)

@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from safetensors.torch import save_file
 
+from asr.models.storage import save_tensors
 from asr.system import atomic_path, write_text
 from asr.training.preparation import Prepared
 from asr.training.task import SpeechTask
@@ -73,8 +73,7 @@ class Report(Callback):
         ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
         self.best = ranked[: self.prepared.config.training.average_best]
         if entry in self.best:
-            with atomic_path(weights_path(self.exp, entry["epoch"])) as temporary:
-                save_file({name: value.detach().cpu().contiguous() for name, value in task.network.state_dict().items()}, temporary)
+            save_tensors(weights_path(self.exp, entry["epoch"]), task.network.state_dict())
         for dropped in ranked[len(self.best):]:
             weights_path(self.exp, dropped["epoch"]).unlink(missing_ok=True)
 

@@ -20,9 +20,11 @@ from safetensors.torch import load_file
 
 from asr.config import Config, dump_config
 from asr.errors import ConfigError, UsageError
+from asr.features import FrontEnd, WaveAugment
 from asr.models import summarize
 from asr.models.storage import save_model
 from asr.system import choose_device, choose_threads, environment, write_text
+from asr.text.normalize import get_normalizer
 from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
 from asr.training.preparation import prepare
@@ -35,7 +37,7 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str | Path, resume: bool = False,
-          device: str = "auto") -> Path:
+          device: str = "auto", allow_pipes: bool = False) -> Path:
     """Train, and return the path of the model file.
 
     Leaves in ``exp``: config.yaml, train.log, metrics.csv, curves.png, tensorboard/, checkpoints/ and model.safetensors.
@@ -53,17 +55,18 @@ def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str |
             print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
             return model_path
         with _logging(exp / "train.log"):
-            _train(config, train_dir, dev_dir, exp, chosen)
+            _train(config, train_dir, dev_dir, exp, chosen, allow_pipes)
     return model_path
 
 
-def _train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: Path, device: torch.device) -> None:
+def _train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: Path, device: torch.device,
+           allow_pipes: bool) -> None:
     started = time.monotonic()
     threads = choose_threads(config.training.threads, config.training.workers)
     torch.set_num_threads(threads)
     log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
     log.info("seed %d, device %s, %d threads, %d data workers", config.seed, device, threads, config.training.workers)
-    prepared = prepare(config, train_dir, dev_dir)
+    prepared = prepare(config, train_dir, dev_dir, allow_pipes)
     data = SpeechData(prepared)
     total_steps = data.total_steps()
     log.info("train %s: %d utterances, %.2f h; dev %s: %d utterances, %.2f h; %d tokens (%s); %d steps in %d epochs",
@@ -74,7 +77,7 @@ def _train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: Path
 
     task = SpeechTask(prepared, total_steps, exp / "nonfinite")
     report = Report(exp, prepared)
-    trainer = _trainer(config, exp, device, report)
+    trainer = build_trainer(config, exp, device, report)
     checkpoint = exp / "checkpoints" / "resume.ckpt"
     if checkpoint.exists():
         log.info("resuming from %s", checkpoint)
@@ -84,7 +87,8 @@ def _train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: Path
     _finish(task, data, report, exp, device, started)
 
 
-def _trainer(config: Config, exp: Path, device: torch.device, report: Report) -> Trainer:
+def build_trainer(config: Config, exp: Path, device: torch.device, report: Report) -> Trainer:
+    """Lightning's loop with everything a run has around it."""
     training = config.training
     callbacks: list[Callback] = [report]  # before the EMA: it must see the averaged weights while dev is measured
     if training.ema_decay:
@@ -142,8 +146,11 @@ def _measure(task: SpeechTask, data: SpeechData, device: torch.device) -> dict[s
 
 
 def _check_config(config: Config) -> None:
-    """Settings that exclude each other, found before any work."""
+    """Settings that exclude each other or cannot work, found before any work."""
     augment = config.augment
+    FrontEnd(config.features)
+    WaveAugment(augment, config.features.sample_rate)  # looks for the files of noise and rooms
+    get_normalizer(config.tokenizer.normalizer)
     if config.training.archived:
         on_audio = [name for name, used in (("speed", augment.speed), ("tempo", augment.tempo), ("vtlp", augment.vtlp),
                                             ("pitch_semitones", augment.pitch_semitones), ("volume_db", augment.volume_db),
@@ -155,9 +162,12 @@ def _check_config(config: Config) -> None:
 
 
 def _begin(exp: Path, config: Config, resume: bool) -> bool:
-    """Write config.yaml for a new run, or check that the one to resume is this one; true when there was one."""
+    """Write config.yaml for a new run, or check that the one to resume is this one; true when there was one.
+
+    A run that stopped before its first checkpoint (data that cannot be trained on, say) has nothing to lose or resume.
+    """
     path = exp / "config.yaml"
-    if not path.exists():
+    if not path.exists() or not any((exp / name).exists() for name in ("checkpoints/resume.ckpt", "model.safetensors")):
         write_text(path, dump_config(config))
         return False
     if not resume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from pathlib import Path
@@ -17,7 +18,7 @@ from asr.corpus import Batch
 from asr.ctc import ctc_loss, greedy
 from asr.errors import AsrError
 from asr.features import SpecAugment
-from asr.system import atomic_path
+from asr.system import atomic_open
 from asr.training.preparation import Prepared
 
 log = logging.getLogger("asr")
@@ -53,8 +54,11 @@ class SpeechTask(LightningModule):
             warp = self._warp(len(batch.ids), generator)
             features, frames = self._features(batch, self.prepared.train.speaker_stats, warp)
             features = self.spec_augment(features, frames, generator)
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
         losses = self._losses(features, frames, batch)
         if not torch.isfinite(losses).all():
+            for buffer, value in zip(self.network.buffers(), statistics):
+                buffer.copy_(value)  # batch norm's running statistics have seen what no step may come of
             return self._skip(batch, losses.detach())
         self.nonfinite_in_a_row = 0
         labels = int(batch.target_lengths.sum())
@@ -97,10 +101,12 @@ class SpeechTask(LightningModule):
         finite = torch.isfinite(losses).tolist()
         names = [name for name, good in zip(batch.ids, finite) if not good]
         path = self.dump_dir / f"batch-{self.batches:08d}.pt"
-        with atomic_path(path) as temporary:
-            torch.save({"ids": batch.ids, "inputs": batch.inputs.cpu(), "lengths": batch.lengths.cpu(),
-                        "targets": batch.targets.cpu(), "target_lengths": batch.target_lengths.cpu(),
-                        "losses": losses.cpu()}, temporary)
+        content = io.BytesIO()  # in memory first: torch's own writer tells a full disk in words nobody understands
+        torch.save({"ids": batch.ids, "inputs": batch.inputs.cpu(), "lengths": batch.lengths.cpu(),
+                    "targets": batch.targets.cpu(), "target_lengths": batch.target_lengths.cpu(),
+                    "losses": losses.cpu()}, content)
+        with atomic_open(path, binary=True) as file:
+            file.write(content.getvalue())
         self.nonfinite_in_a_row += 1
         log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches, ", ".join(names), path)
         if self.nonfinite_in_a_row >= self.config.training.nonfinite_limit:

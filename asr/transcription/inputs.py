@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asr.config import FeatureConfig, load_config
 from asr.corpus import DataDir, Utterance
+from asr.corpus.archive import read_matrix
 from asr.errors import AudioError, DataError
-from asr.features import CmvnStats
-from asr.features.archive import read_features
+from asr.features import CmvnStats, compute_cmvn
+from asr.features.archive import foreign
 from asr.models.storage import SpeechModel
 from asr.transcription.recognizer import pad
 
@@ -69,10 +68,8 @@ class ArchivedInputs:
     def __init__(self, model: SpeechModel, data: DataDir):
         if data.feats is None:
             raise DataError(f"{data.path or 'data'}: there is no feats.scp; write it with `asr features`")
-        for folder in sorted({_folder(position) for position in data.feats.values()}):
-            if faults := _differences(folder, model.config.features):
-                raise DataError(f"{folder}: archives of other features than the model's: {'; '.join(faults)}; "
-                                "write them again with `asr features --config` and the model's configuration")
+        if faults := foreign(data.feats.values(), model.config.features):
+            raise DataError("\n  ".join(faults))
         self.model, self.data, self.feats = model, data, data.feats
 
     def duration(self, utterance: Utterance) -> float:
@@ -82,10 +79,7 @@ class ArchivedInputs:
             return len(self.read(utterance)) * self.model.frontend.frame_shift
 
     def read(self, utterance: Utterance) -> np.ndarray:
-        features = read_features(self.feats.get(utterance.id, ""), utterance.id)
-        if features.ndim != 2 or features.shape[1] != self.model.frontend.dim:
-            raise DataError(f"{utterance.id}: {self.feats[utterance.id]} holds features of shape {features.shape}, the "
-                            f"model reads {self.model.frontend.dim} of a frame; write them again with `asr features`")
+        features = read_matrix(self.feats.get(utterance.id, ""), f"utterance {utterance.id}", self.model.frontend.dim)
         return features.astype(np.float32, copy=False)
 
     def seconds(self, utterance: Utterance, array: np.ndarray) -> float:
@@ -113,32 +107,17 @@ def stats_by_speaker(model: SpeechModel, data: DataDir, inputs: Inputs,
     """
     config, dim = model.config.features, model.frontend.dim
     stored = data.cmvn or {}
-    if any(_differences(folder, config) for folder in {_folder(position) for position in stored.values()}):
+    if foreign(stored.values(), config):
         logger.warning("%s: cmvn.scp is of other features than the model's: statistics are computed anew", data.path)
         stored = {}
-    found = {speaker: CmvnStats.from_matrix(read_features(stored[speaker], f"speaker {speaker}"))
+    known = {speaker: CmvnStats.from_matrix(read_matrix(stored[speaker], f"speaker {speaker}", dim + 1))
              if speaker in stored else CmvnStats(dim) for speaker in data.speakers}
-    for utterance in itertools.chain.from_iterable(batches):
-        if utterance.speaker not in stored:
-            with contextlib.suppress(AudioError, DataError):
-                features, _ = inputs.features([inputs.read(utterance)])
-                found[utterance.speaker].add(features[0].cpu())
-    return {speaker: stats.normalizer(config.cmvn_variance) for speaker, stats in found.items()}
 
+    def others() -> Iterator[tuple[str, Tensor]]:
+        for utterance in itertools.chain.from_iterable(batches):
+            if utterance.speaker not in stored:
+                with contextlib.suppress(AudioError, DataError):
+                    features, _ = inputs.features([inputs.read(utterance)])
+                    yield utterance.speaker, features[0].cpu()
 
-def _folder(position: str) -> Path:
-    """The folder of an archive position, ``path:offset``."""
-    if "|" in position:  # kaldiio runs `command |`, and `command |:offset` too
-        raise DataError(f"{position}: a shell command in place of an archive; features are read from files only")
-    return Path(position.rpartition(":")[0] or position).parent
-
-
-def _differences(folder: Path, config: FeatureConfig) -> list[str]:
-    """Where the configuration that `asr features` left beside its archives differs from the model's; empty if nowhere."""
-    path = folder / "features.yaml"
-    if not path.exists():
-        return [f"there is no {path.name} beside them that says what they are"]
-    made = load_config(path).features
-    # How features are normalised, and the dither of training, change nothing that is stored.
-    return [f"{key} is {getattr(made, key)} there, {value} in the model" for key, value in config
-            if key not in ("cmvn", "cmvn_variance", "dither") and getattr(made, key) != value]
+    return {speaker: stats.normalizer(config.cmvn_variance) for speaker, stats in (known | compute_cmvn(others())).items()}

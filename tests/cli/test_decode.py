@@ -73,7 +73,7 @@ def test_pipes_only_when_allowed(model, data, tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_use(model, data, tmp_path, monkeypatch, capsys):
-    assert run(monkeypatch, "--model", tmp_path / "none.safetensors", "--data", data, "--out", tmp_path / "out") == 1
+    assert run(monkeypatch, "--model", tmp_path / "none.safetensors", "--data", data, "--out", tmp_path / "out") == 2
     assert "none.safetensors: no such model file" in capsys.readouterr().err
     (tmp_path / "torn.safetensors").write_bytes(model.read_bytes()[:1000])
     assert run(monkeypatch, "--model", tmp_path / "torn.safetensors", "--data", data, "--out", tmp_path / "out") == 1

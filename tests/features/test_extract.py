@@ -14,9 +14,10 @@ from speech_signals import speech
 from asr import audio
 from asr.config import FeatureConfig, load_config
 from asr.corpus import DataDir, SpeechDataset, Utterance, collate
+from asr.corpus.archive import read_matrix
 from asr.errors import DataError, UsageError
 from asr.features import CmvnStats, FrontEnd, build_extractor, speaker_stats
-from asr.features.archive import read_archive, read_features, write_archive
+from asr.features.archive import read_archive, write_archive
 from asr.features.extract import extract
 
 CONFIG = FeatureConfig(num_mel_bins=23)
@@ -71,7 +72,7 @@ def test_statistics_beside_the_archives(tmp_path):
     for speaker, matrix in speakers.items():
         mine = np.concatenate([features for key, features in stored.items() if key.startswith(speaker)])
         np.testing.assert_allclose(matrix, np.asarray(knf.compute_cmvn_stats(mine)), rtol=1e-4)
-    everyone = read_features(f"{tmp_path}/data/features/global_cmvn.ark:7")
+    everyone = read_matrix(f"{tmp_path}/data/features/global_cmvn.ark:7", "everyone")
     np.testing.assert_allclose(everyone, sum(speakers.values()))
     live = speaker_stats(DataDir.load(tmp_path / "data"), FrontEnd(FeatureConfig(num_mel_bins=23, cmvn="speaker")))
     archived = speaker_stats(DataDir.load(tmp_path / "data"), FrontEnd(FeatureConfig(num_mel_bins=23, cmvn="speaker")), True)
@@ -188,7 +189,7 @@ def test_archive_round_trip(tmp_path):
                 "c": np.zeros((1, 3), np.float32)}
     positions = write_archive(tmp_path / "x.ark", matrices.items())
     for key, matrix in matrices.items():
-        found = read_features(positions[key])
+        found = read_matrix(positions[key], key)
         assert found.dtype == matrix.dtype
         np.testing.assert_array_equal(found, matrix)
 
@@ -207,10 +208,10 @@ def test_archives_that_cannot_be_read(tmp_path):
     positions = write_archive(tmp_path / "x.ark", [("a", np.ones((4, 4)))])
     for position in (str(tmp_path / "none.ark:5"), positions["a"].replace(":2", ":7"), ""):
         with pytest.raises(DataError, match="asr features"):
-            read_features(position, "u1")
+            read_matrix(position, "u1")
     (tmp_path / "x.ark").write_bytes((tmp_path / "x.ark").read_bytes()[:40])
     with pytest.raises(DataError, match="u1: cannot read"):
-        read_features(positions["a"], "u1")
+        read_matrix(positions["a"], "u1")
     with pytest.raises(DataError, match=r"none\.scp: cannot read"):
         read_archive(tmp_path / "none.scp")
 

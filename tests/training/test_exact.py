@@ -28,7 +28,8 @@ SETTINGS = [f"features.sample_rate={RATE}", "features.num_mel_bins=16", "feature
             "model.conv.layers=[{channels: 4, stride: [2, 2]}]", "model.conv.dropout=0.1",
             "model.rnn={hidden: 8, layers: 2, dropout: 0.2}",
             "model.dropout=0.1", "training.epochs=3", "training.batch_seconds=4", "training.ema_decay=0.9",
-            "training.average_best=2", "training.schedule.warmup_steps=3", "training.checkpoint_steps=2", "training.workers=0", "training.threads=1"]
+            "training.average_best=2", "training.schedule.warmup_steps=3",
+            "training.checkpoint_steps=2", "training.workers=0", "training.threads=1"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,186 @@
+"""The documentation says what is so: keys and defaults, links, commands and their options.
+
+`python tests/test_docs.py` prints every key of the configuration as a row of docs/configuration.md, its meaning left open.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import types
+import typing
+from pathlib import Path
+
+import pytest
+import typer
+from pydantic.fields import FieldInfo
+
+from asr.cli.main import app
+from asr.config import Config, Section
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/*.md"), *ROOT.glob("benchmarks/*.md")])
+NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null"}
+
+
+# ------------------------------------------------------------------------------------------------- configuration
+
+
+def section_in(annotation: object) -> type[Section] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if inner is not Ellipsis and (found := section_in(inner))), None)
+
+
+def keys(section: type[Section] = Config, path: str = "") -> list[tuple[str, FieldInfo]]:
+    """(key path, field) of every leaf; the members of a list of sections stand under `path[]`."""
+    found: list[tuple[str, FieldInfo]] = []
+    for name, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        if inner is field.annotation:
+            found += keys(inner, f"{path}{name}.")
+        else:
+            found.append((f"{path}{name}", field))
+            if inner:
+                found += keys(inner, f"{path}{name}[].")
+    return found
+
+
+def type_of(field: FieldInfo) -> str:
+    """The type in words, with the bounds of a number: `integer, >= 1`."""
+    text = words(field.annotation)
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [f"{sign} {getattr(rule, name):g}" for rule in field.metadata for name, sign in signs.items() if hasattr(rule, name)]
+    return ", ".join([text, *bounds])
+
+
+def words(annotation: object) -> str:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(words, inner))
+    if origin is tuple:
+        what = words(inner[0])
+        return f"list of {what}s" if inner[-1] is Ellipsis else f"pair of {what}s"
+    return "layer" if section_in(annotation) else NAMES[annotation]
+
+
+def default_of(field: FieldInfo) -> str:
+    def plain(value: object) -> str:
+        if isinstance(value, Section):
+            return "{" + ", ".join(f"{name}: {plain(getattr(value, name))}" for name in type(value).model_fields) + "}"
+        if isinstance(value, tuple):
+            return "[" + ", ".join(map(plain, value)) + "]"
+        return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else str(value)
+
+    return "required" if field.is_required() else f"`{plain(field.default)}`"
+
+
+def documented() -> dict[str, tuple[str, str, str]]:
+    """Key path -> type, default and meaning of docs/configuration.md."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*) \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+    assert len(rows) == len({row[0] for row in rows}), "a key comes twice"
+    return {key: (kind, default, meaning) for key, kind, default, meaning in rows}
+
+
+def test_every_key_is_documented_and_no_other():
+    assert sorted(documented()) == sorted(path for path, _ in keys())
+    assert len(documented()) > 70
+
+
+@pytest.mark.parametrize(("path", "field"), keys(), ids=[path for path, _ in keys()])
+def test_a_key_has_its_type_default_and_a_meaning(path, field):
+    kind, default, meaning = documented()[path]
+    assert (kind, default) == (type_of(field), default_of(field))
+    assert len(meaning) > 5 and (not field.description or meaning.startswith(field.description))
+
+
+# ----------------------------------------------------------------------------------------------------------- links
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it: lower case, punctuation gone, blanks to hyphens."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def links() -> list[tuple[Path, str]]:
+    return [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text()))
+            if not link.startswith(("http://", "https://", "mailto:"))]
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(("page", "link"), links(), ids=lambda part: part.name if isinstance(part, Path) else part)
+def test_a_link_leads_somewhere(page, link):
+    file, _, part = link.partition("#")
+    target = (page.parent / file).resolve() if file else page
+    assert target.exists(), f"{page.relative_to(ROOT)}: {link}"
+    assert target.is_relative_to(ROOT)
+    if part:
+        headings = re.findall(r"^#+ (.*)$", without_code(target.read_text()), re.MULTILINE)
+        assert part in map(anchor, headings), f"{page.relative_to(ROOT)}: no heading of {target.name} gives #{part}"
+
+
+def test_there_are_links_to_follow():
+    assert len(links()) > 10
+
+
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+def commands() -> dict[str, set[str]]:
+    """`asr x` or `asr x y` -> its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: typing.Any, name: str) -> None:
+        for key, inner in getattr(command, "commands", {}).items():
+            walk(inner, f"{name} {key}")
+        if not hasattr(command, "commands"):
+            options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            found[name] = {option for option in options if option.startswith("-")} | {"-h", "--help"}
+
+    walk(typer.main.get_command(app), "asr")
+    return found
+
+
+def calls(page: Path) -> list[str]:
+    """The `asr ...` calls of a page's code blocks, lines joined, comments, prompts and what follows a pipe cut off."""
+    found = []
+    for block in re.findall(r"```(?:sh|bash|console)?\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            for call in re.findall(r"(?:^|[;&|]\s*|\$ )(asr [a-z].*?)(?=\s#|\s[;&|]|;|$)", line):
+                found.append(call)
+    return found
+
+
+CALLS = [(page.name, call) for page in PAGES for call in calls(page) if not call.startswith("asr: ")]
+
+
+@pytest.mark.parametrize(("page", "call"), CALLS)
+def test_a_call_in_the_documentation_uses_what_there_is(page, call):
+    known = commands()
+    parts = shlex.split(call, comments=True)
+    name = next((name for name in (" ".join(parts[:3]), " ".join(parts[:2])) if name in known), None)
+    assert name, f"{page}: no such command: {call}"
+    used = {part.partition("=")[0] for part in parts if re.fullmatch(r"--?[a-zA-Z].*", part)}
+    assert used <= known[name], f"{page}: {name} has no {', '.join(sorted(used - known[name]))}"
+
+
+def test_there_are_calls_to_check():
+    assert len(CALLS) > 15
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_is_in_the_documentation(name):
+    text = "\n".join(page.read_text() for page in ROOT.glob("docs/*.md"))
+    group, _, last = name.rpartition(" ")
+    together = group != "asr" and re.search(rf"{group} [a-z|]*\b{last}\b", text)
+    assert name in text or together, f"no page of docs/ mentions `{name}`"
+
+
+if __name__ == "__main__":
+    for path, field in keys():
+        print(f"| `{path}` | {type_of(field)} | {default_of(field)} | {field.description or ''} |")
