@@ -46,9 +46,9 @@ SAMPLE_RATE = 16000
 
 # Rooms, noise and channels, as sections of asr.config.AugmentConfig; about two in five utterances stay clean and close.
 CONDITIONS = {
-    "reverb": {"probability": 0.3, "rt60_s": [0.1, 0.5]},
-    "noise": {"probability": 0.4, "snr_db": [10.0, 30.0]},
-    "telephone": 0.1,
+    "reverb": {"probability": 0.2, "rt60_s": [0.1, 0.4]},
+    "noise": {"probability": 0.3, "snr_db": [15.0, 30.0]},
+    "telephone": 0.05,
     "volume_db": [-10.0, 6.0],
 }
 
