@@ -68,7 +68,7 @@ class FeatureConfig(Section):
 
 
 class NoiseConfig(Section):
-    """Additive noise: from files, or generated (white to brown, and babble of the other utterances' spectrum)."""
+    """Additive noise: from files, or generated (white to brown, and babble made of the utterance itself)."""
 
     probability: float = Field(0.0, ge=0, le=1)
     snr_db: Range = (5.0, 25.0)
@@ -212,7 +212,7 @@ class TrainingConfig(Section):
     average_best: int = Field(5, ge=1, description="checkpoints, best on dev, averaged into the model")
     early_stop: int = Field(0, ge=0, description="epochs without a better dev error before stopping; 0 for never")
     monitor: Literal["wer", "cer", "loss"] = Field("wer", description="what `best` means, on dev")
-    nonfinite_limit: int = Field(10, ge=1, description="steps in a row with a non-finite loss before stopping")
+    nonfinite_limit: int = Field(10, ge=1, description="steps in a row with a non-finite loss or gradient before stopping")
     checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints to resume from")
     archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
     workers: int = Field(1, ge=0, description="processes that read and augment audio")

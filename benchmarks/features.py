@@ -2,6 +2,7 @@
 
     python benchmarks/features.py                       # made speech of 1-15 s
     python benchmarks/features.py --data data/train     # the utterances of a data directory
+    python benchmarks/features.py --data data/fsdd/test --sample-rate 8000 --seconds 1e9 --rounds 1    # all of them, once
 
 Both sides first give their features, which must be equal; then both are timed in turn, on the same audio in memory and the
 same number of threads, and the best round of each counts. kaldi-native-fbank (one thread, online interface) is for
@@ -24,35 +25,34 @@ from torch import Tensor
 from asr.corpus import DataDir
 from asr.features import Fbank
 
-SAMPLE_RATE = 16000
 BATCH_SECONDS = 120.0
 CLOSE, REACH = 1e-3, 16.0  # nats: how equal, and down to where below the loudest filter of a frame (70 dB)
 
 
-def made_speech(seconds: float, rng: np.random.Generator) -> np.ndarray:
+def made_speech(seconds: float, rate: int, rng: np.random.Generator) -> np.ndarray:
     """Utterances of 1-15 s, each a buzz of a drawn pitch, its loudness moving like syllables, over a noise floor."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time_s = np.arange(round(seconds * rate)) / rate
     buzz = sum(np.sin(2 * np.pi * rng.uniform(90, 250) * harmonic * time_s) / harmonic for harmonic in range(1, 30))
     syllables = np.clip(np.sin(2 * np.pi * 2 * time_s + rng.uniform(0, 6)), 0.01, 1)
     return (0.2 * buzz * syllables + 0.001 * rng.standard_normal(len(time_s))).astype(np.float32)
 
 
-def utterances(data: str | None, seconds: float) -> list[np.ndarray]:
+def utterances(data: str | None, seconds: float, rate: int) -> list[np.ndarray]:
     """Samples of utterances of so many seconds in all."""
     rng = np.random.default_rng(1)
     found: list[np.ndarray] = []
     directory = DataDir.load(data) if data else None
-    while sum(map(len, found)) < seconds * SAMPLE_RATE and (directory is None or len(found) < len(directory)):
-        found.append(made_speech(rng.uniform(1, 15), rng) if directory is None
-                     else directory.audio(directory.utterances[len(found)], SAMPLE_RATE))
+    while sum(map(len, found)) < seconds * rate and (directory is None or len(found) < len(directory)):
+        found.append(made_speech(rng.uniform(1, 15), rate, rng) if directory is None
+                     else directory.audio(directory.utterances[len(found)], rate))
     return found
 
 
-def batches(waves: list[np.ndarray]) -> list[tuple[Tensor, Tensor]]:
+def batches(waves: list[np.ndarray], rate: int) -> list[tuple[Tensor, Tensor]]:
     """Padded batches of like lengths, of at most 120 padded seconds: what training feeds."""
     groups: list[list[np.ndarray]] = [[]]
     for wave in sorted(waves, key=len):
-        if len(wave) * (len(groups[-1]) + 1) > BATCH_SECONDS * SAMPLE_RATE and groups[-1]:
+        if len(wave) * (len(groups[-1]) + 1) > BATCH_SECONDS * rate and groups[-1]:
             groups.append([])
         groups[-1].append(wave)
     made = []
@@ -66,7 +66,7 @@ def batches(waves: list[np.ndarray]) -> list[tuple[Tensor, Tensor]]:
 
 def native(wave: np.ndarray, options: kaldi_native_fbank.FbankOptions) -> np.ndarray:
     online = kaldi_native_fbank.OnlineFbank(options)
-    online.accept_waveform(SAMPLE_RATE, wave)
+    online.accept_waveform(options.frame_opts.samp_freq, wave)
     online.input_finished()
     return np.stack([online.get_frame(index) for index in range(online.num_frames_ready)])
 
@@ -104,21 +104,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="of audio")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--data", help="a data directory; made speech without it")
+    parser.add_argument("--sample-rate", type=int, default=16000, help="Hz; audio at another rate is resampled to it")
     arguments = parser.parse_args()
 
-    waves = sorted(utterances(arguments.data, arguments.seconds), key=len)
-    seconds = sum(map(len, waves)) / SAMPLE_RATE
-    ready, singles = batches(waves), [torch.from_numpy(wave)[None] * 32768 for wave in waves]
+    rate = arguments.sample_rate
+    waves = sorted(utterances(arguments.data, arguments.seconds, rate), key=len)
+    seconds = sum(map(len, waves)) / rate
+    ready, singles = batches(waves, rate), [torch.from_numpy(wave)[None] * 32768 for wave in waves]
     scaled = [wave[0].numpy() for wave in singles]
     options = kaldi_native_fbank.FbankOptions()
-    options.frame_opts.dither, options.mel_opts.num_bins = 0, 80
-    fbank = Fbank(sample_rate=SAMPLE_RATE, num_mel_bins=80)
+    options.frame_opts.samp_freq, options.frame_opts.dither, options.mel_opts.num_bins = rate, 0, 80
+    fbank = Fbank(sample_rate=rate, num_mel_bins=80)
 
     def ours() -> list[tuple[Tensor, Tensor]]:
         return [fbank(padded, lengths) for padded, lengths in ready]
 
     def peer() -> list[Tensor]:
-        return [torchaudio.compliance.kaldi.fbank(wave, num_mel_bins=80, sample_frequency=SAMPLE_RATE) for wave in singles]
+        return [torchaudio.compliance.kaldi.fbank(wave, num_mel_bins=80, sample_frequency=rate) for wave in singles]
 
     def kaldi() -> list[np.ndarray]:
         return [native(wave, options) for wave in scaled]

@@ -34,6 +34,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from cli.command import here
 from safetensors.torch import save_file
 from tones import RATE, make_tones
 from transcription.tiny import save_tiny_model
@@ -63,11 +64,9 @@ def asr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cap
     def run(*arguments: object) -> Ended:
         caplog.clear()
         capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["asr", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
+        status = here(monkeypatch, *arguments)
         said = capsys.readouterr()
-        return Ended(ended.value.code or 0, said.out, said.err + "\n".join(record.getMessage() for record in caplog.records))
+        return Ended(status, said.out, said.err + "\n".join(record.getMessage() for record in caplog.records))
     return run
 
 
@@ -229,6 +228,21 @@ def test_text_that_the_tokenizer_cannot_write(asr, corpus, tmp_path):
     assert asr("tokenizer", "--text", corpus / "train" / "text", "--unk", "--out", corpus / "tokens").status == 0
     ended = asr(*train(corpus, "--set", f"tokenizer.dir={corpus / 'tokens'}"))
     assert ended.status == 0 and "characters outside the vocabulary become <unk>" in ended.err
+    ended = asr("decode", "--model", corpus / "exp" / "model.safetensors", "--data", corpus / "dev", "--out", corpus / "out")
+    assert ended.status == 0 and len((corpus / "out" / "text").read_text().splitlines()) == len(lines)
+
+
+def test_a_damaged_tokenizer_is_found_before_the_data_are_read(asr, corpus):
+    """The data are spoilt as well, and are not what is complained of."""
+    assert asr("tokenizer", "--text", corpus / "train" / "text", "--normalizer", "basic", "--out", corpus / "tokens").status == 0
+    (corpus / "train" / "text").write_text("")
+    chosen = train(corpus, "--set", f"tokenizer.dir={corpus / 'tokens'}")
+    ended = asr(*chosen)
+    assert ended.status == 2 and "set tokenizer.normalizer: basic" in ended.err
+    path = corpus / "tokens" / "tokenizer.json"
+    path.write_text(path.read_text()[:20])
+    ended = asr(*chosen)
+    assert ended.status == 1 and f"asr: error: {path}: damaged" in ended.err and not (corpus / "exp").exists()
 
 
 # -------------------------------------------------------------------------------------------------- data directory
@@ -279,6 +293,7 @@ def test_a_mistyped_key_ends_with_2_before_any_work(asr, corpus, where):
     ("augment.tempo=[1.2,0.8]", "augment.tempo: [1.2, 0.8] is not a range"),
     ("features.frame_length_ms=0.01", "frame_length_ms"),
     ("tokenizer.normalizer=nfd", "unknown normaliser 'nfd'"),
+    ("tokenizer.dir=/nowhere", "tokenizer.dir: no tokenizer in /nowhere; write one with `asr tokenizer --out /nowhere`"),
     ("training.epochs=none", "training.epochs: Input should be a valid integer"),
 ])
 def test_a_value_that_cannot_work_ends_with_2_before_any_work(asr, corpus, setting, said):
@@ -317,7 +332,7 @@ def test_a_full_disk_while_a_batch_is_saved(asr, corpus):
 def test_losses_that_stay_not_finite_stop_the_run(asr, corpus):
     (corpus / "c.yaml").write_text(CONFIG.replace("epochs: 1", "epochs: 9, nonfinite_limit: 2"))
     ended = asr(*train(corpus, "--set", "training.optimizer.lr=1e30", "--set", "training.gradient_clip=0"))
-    assert ended.status == 1 and "2 steps in a row had a non-finite loss" in ended.err
+    assert ended.status == 1 and "2 steps in a row had a non-finite loss or gradient (last: batch " in ended.err
     assert "lower training.optimizer.lr" in ended.err and not (corpus / "exp" / "model.safetensors").exists()
 
 
@@ -477,6 +492,19 @@ def test_no_command_in_place_of_an_archive_is_run(asr, corpus, table, position):
         with pytest.raises(DataError, match="a shell command in place of an archive"):
             SpeechDataset(data, RATE, archived=True)[0, 1]
     assert not (corpus / "planted").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 4, 40])
+def test_statistics_that_cannot_be_read_end_decoding(asr, corpus, keep):
+    (corpus / "c.yaml").write_text(CONFIG.replace("cmvn: utterance", "cmvn: speaker"))
+    save_tiny_model(corpus / "model.safetensors", cmvn="speaker")
+    assert asr(*features(corpus)).status == 0
+    path = corpus / "train" / "features" / "cmvn.ark"
+    path.write_bytes(path.read_bytes()[:keep])
+    ended = asr(*decode(corpus))
+    position = (corpus / "train" / "cmvn.scp").read_text().split()[1]
+    assert ended.status == 1 and f"asr: error: speaker s0: cannot read {position}: " in ended.err
+    assert ended.err.rstrip().endswith("write it again with `asr features`") and not list((corpus / "out").glob("*"))
 
 
 @pytest.mark.parametrize("command", [train, decode, features])

@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.corpus.archive import read_matrix
 from asr.corpus.datadir import DataDir
-from asr.errors import AudioError, DataError
+from asr.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ class SpeechDataset:
     (seed, epoch, index) alone, so neither resuming nor the number of workers changes it. ``targets`` maps utterance id to
     token ids (None: no targets, each example's are empty). ``archived`` reads `feats.scp` in place of audio.
     Raises DataError for an utterance without targets, or with ``archived`` without features; an item whose audio cannot
-    be read raises AudioError (archived: DataError) when it is drawn (see `usable`, which finds such items beforehand).
+    be read raises AudioError (archived: DataError) when it is drawn.
     """
 
     def __init__(self, data: DataDir, sample_rate: int, targets: Mapping[str, Sequence[int]] | None = None,
@@ -109,29 +109,6 @@ def collate(examples: Sequence[Example]) -> Batch:
         targets[row, :target_lengths[row]] = torch.from_numpy(example.targets)
     return Batch([e.id for e in examples], [e.speaker for e in examples], inputs, torch.tensor(lengths, dtype=torch.int64),
                  targets, torch.tensor(target_lengths, dtype=torch.int64))
-
-
-def usable(data: DataDir) -> tuple[DataDir, list[tuple[str, str]]]:
-    """The utterances whose audio is there and whole by its header, and (id, why) of the others, to be named and counted."""
-    from asr import audio
-
-    whole, broken = [], []
-    lengths: dict[str, float | AudioError] = {}
-    for utterance in data.utterances:
-        source = data.wav[utterance.recording]
-        if utterance.recording not in lengths:
-            try:
-                lengths[utterance.recording] = float("inf") if source.endswith("|") else audio.verify(source).duration
-            except AudioError as error:
-                lengths[utterance.recording] = error
-        length = lengths[utterance.recording]
-        if isinstance(length, AudioError):
-            broken.append((utterance.id, str(length)))
-        elif utterance.start >= length or (utterance.end or 0.0) > length + audio.OVERSHOOT:
-            broken.append((utterance.id, f"{source}: cannot read: its segment is beyond the end at {length:g} s"))
-        else:
-            whole.append(utterance.id)
-    return (data if not broken else data.select(whole)), broken
 
 
 def labels_needed(labels: Sequence[int]) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from asr.features.cmvn import CmvnStats, compute_cmvn, raw_features, speaker_stats
 from asr.features.extractors import Extractor, Fbank, Mfcc, Spectrogram, build_extractor
-from asr.features.frontend import FrontEnd, build_frontend
+from asr.features.frontend import FrontEnd
 from asr.features.specaugment import SpecAugment
 from asr.features.waveform import WaveAugment
 
 __all__ = ["CmvnStats", "Extractor", "Fbank", "FrontEnd", "Mfcc", "SpecAugment", "Spectrogram", "WaveAugment",
-           "build_extractor", "build_frontend", "compute_cmvn", "raw_features", "speaker_stats"]
+           "build_extractor", "compute_cmvn", "raw_features", "speaker_stats"]

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.config import FeatureConfig, load_config
-from asr.corpus.archive import parse_position, read_matrix
-from asr.corpus.tables import read_table
+from asr.corpus.archive import parse_position
 from asr.system import atomic_path
 
 # kaldiio's number for Kaldi's kSpeechFeature, `copy-feats --compress=true`: 8 bits a value, by column quantiles.
@@ -32,11 +31,6 @@ def write_archive(path: str | Path, matrices: Iterable[tuple[str, np.ndarray]], 
             kaldiio.save_ark(file, {key: np.ascontiguousarray(matrix, kind)},
                              compression_method=COMPRESSION if compress else None)
     return positions
-
-
-def read_archive(scp: str | Path) -> dict[str, np.ndarray]:
-    """All matrices of a ``.scp`` table, by key. Raises DataError."""
-    return {key: read_matrix(position, key) for key, position in read_table(scp).mapping().items()}
 
 
 def foreign(positions: Iterable[str], config: FeatureConfig) -> list[str]:

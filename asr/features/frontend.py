@@ -89,8 +89,3 @@ class FrontEnd(nn.Module):
         """
         features, frames = self.extract(waveforms, lengths, warp, generator)
         return self.normalize(features, frames, stats), frames
-
-
-def build_frontend(config: FeatureConfig) -> FrontEnd:
-    """The front-end of a ``features`` section."""
-    return FrontEnd(config)

@@ -204,7 +204,11 @@ def _sounds(section: str, files: str | None) -> list[str]:
     if path.is_dir():
         found = [str(one) for one in audio.find_audio([path], recursive=True)]
     elif path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise ConfigError(f"augment.{section}.files: {files} is not UTF-8 text; name a folder, or a wav.scp (a name, then "
+                              "an audio file, in each line)") from None
         found = [line.split(maxsplit=1)[1].strip() for line in lines if len(line.split(maxsplit=1)) == 2]
         if any(one.endswith("|") for one in found):
             raise ConfigError(f"augment.{section}.files: {files} holds shell commands (`... |`); list audio files")

@@ -24,84 +24,107 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 def packed_gru(frames: PackedSequence, gru: nn.GRU) -> PackedSequence:
-    """The single layer ``gru`` (either way or both) on packed frames, float32 or float64 on the CPU; initial state zero."""
+    """The single layer ``gru`` (one way or both) on packed frames, float32 or float64 on the CPU; initial state zero.
+
+    Both directions take each step together: with every sequence turned round within its own length, the backward
+    direction runs forwards over the same packing.
+    """
     sizes = frames.batch_sizes.tolist()
-    outputs = [_PackedGru.apply(frames.data, sizes, bool(suffix), *(getattr(gru, f"{name}_l0{suffix}") for name in
-                                                                    ("weight_ih", "weight_hh", "bias_ih", "bias_hh")))
-               for suffix in (("", "_reverse") if gru.bidirectional else ("",))]
-    return frames._replace(data=torch.cat(outputs, dim=1) if gru.bidirectional else outputs[0])
+    suffixes = ("", "_reverse") if gru.bidirectional else ("",)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = [torch.stack([getattr(gru, f"{name}_l0{suffix}") for suffix in suffixes]) for name in names]
+    turned = _turned(sizes) if gru.bidirectional else None
+    output = _PackedGru.apply(frames.data, sizes, turned, *weights)
+    return frames._replace(data=output[0] if turned is None else torch.cat([output[0], output[1][turned]], dim=1))
 
 
 class _PackedGru(torch.autograd.Function):
-    """One direction. ``sizes`` are the batch sizes of the time steps, never growing; frames lie time-major (N, D)."""
+    """K directions (one or two) at once: frames (N, D), time-major with ``sizes`` rows a step, never growing -> (K, N, H).
+
+    ``turned`` (N,) gives the frames in the order of the second direction, whose output stays in that order.
+    Weights carry the directions in front: w_ih (K, 3H, D), w_hh (K, 3H, H), b_ih and b_hh (K, 3H).
+    """
 
     @staticmethod
-    def forward(ctx: Any, data: Tensor, sizes: list[int], reverse: bool, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor,
+    def forward(ctx: Any, data: Tensor, sizes: list[int], turned: Tensor | None, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor,
                 b_hh: Tensor) -> Tensor:
-        hidden = w_hh.shape[1]
-        gates = torch.addmm(b_ih, data, w_ih.t())  # (N, 3H): r, z, n; each step turns its rows into the gates' values
-        inner = data.new_empty(len(data), hidden)  # W_hn h + b_hn
-        output = data.new_empty(len(data), hidden)
-        state = data.new_zeros(sizes[0], hidden)
-        product = data.new_empty(sizes[0], 3 * hidden)
-        w_hh_t = w_hh.t().contiguous()
-        for start, size in _steps(sizes, reverse):
-            rows = slice(start, start + size)
-            h, gate, projected = state[:size], gates[rows], product[:size]
-            torch.addmm(b_hh, h, w_hh_t, out=projected)
-            reset_update = gate[:, :2 * hidden]
-            reset_update.add_(projected[:, :2 * hidden]).sigmoid_()
-            inner[rows] = projected[:, 2 * hidden:]
-            candidate = gate[:, 2 * hidden:]
-            candidate.addcmul_(gate[:, :hidden], inner[rows]).tanh_()
-            torch.lerp(candidate, h, gate[:, hidden:2 * hidden], out=output[rows])
-            h.copy_(output[rows])
+        directions, hidden, frames = len(w_hh), w_hh.shape[2], len(data)
+        # (K, N, 3H): r, z, n of each frame; the steps turn the inputs' part into the gates' values, in place.
+        gates = data.new_empty(directions, frames, 3 * hidden)
+        torch.addmm(b_ih[0], data, w_ih[0].t(), out=gates[0])
+        if turned is not None:
+            torch.addmm(b_ih[1], data[turned], w_ih[1].t(), out=gates[1])
+        inner = data.new_empty(directions, frames, hidden)  # W_hn h + b_hn
+        output = data.new_empty(directions, frames, hidden)
+        state = data.new_zeros(directions, sizes[0], hidden)
+        w_hh_t, bias = w_hh.transpose(1, 2).contiguous(), b_hh.unsqueeze(1)  # (K, 3H, H) -> (K, H, 3H)
+        start = 0
+        for size in sizes:
+            rows, h = slice(start, start + size), state[:, :size]
+            gate, projected = gates[:, rows], torch.baddbmm(bias, h, w_hh_t)
+            reset_update = gate[..., :2 * hidden]
+            reset_update.add_(projected[..., :2 * hidden]).sigmoid_()
+            inner[:, rows] = projected[..., 2 * hidden:]
+            candidate = gate[..., 2 * hidden:]
+            candidate.addcmul_(gate[..., :hidden], projected[..., 2 * hidden:]).tanh_()
+            state = torch.lerp(candidate, h, gate[..., hidden:2 * hidden])
+            output[:, rows] = state
+            start += size
         ctx.save_for_backward(data, gates, inner, output, w_ih, w_hh)
-        ctx.sizes, ctx.reverse = sizes, reverse
+        ctx.sizes, ctx.turned = sizes, turned
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         data, gates, inner, output, w_ih, w_hh = ctx.saved_tensors
-        sizes, reverse, hidden = ctx.sizes, ctx.reverse, w_hh.shape[1]
-        r, z, n = gates.chunk(3, dim=1)
-        previous = torch.cat([output, output.new_zeros(1, hidden)]).index_select(0, _predecessors(sizes, reverse))
+        sizes, turned, hidden = ctx.sizes, ctx.turned, w_hh.shape[2]
+        r, z, n = gates.chunk(3, dim=2)
+        first = output.new_zeros(len(output), 1, hidden)
+        previous = torch.cat([output, first], dim=1).index_select(1, _predecessors(sizes))
         of_n = (1 - z) * (1 - n * n)
-        of_hidden = torch.cat([of_n * inner * r * (1 - r), (previous - n) * z * (1 - z), of_n * r], dim=1)  # (N, 3H)
-        grad_hidden = torch.empty_like(gates)
+        of_hidden = torch.cat([of_n * inner * r * (1 - r), (previous - n) * z * (1 - z), of_n * r], dim=2)  # (K, N, 3H)
+        of_hidden = of_hidden.unflatten(2, (3, hidden))
+        grad_hidden = torch.empty_like(of_hidden)
         grad_h = torch.empty_like(output)
-        grad_state = output.new_zeros(sizes[0], hidden)
-        for start, size in reversed(_steps(sizes, reverse)):
-            rows = slice(start, start + size)
-            state, step = grad_state[:size], grad_h[rows]
-            torch.add(grad_output[rows], state, out=step)
-            torch.mul(of_hidden[rows].unflatten(1, (3, hidden)), step.unsqueeze(1), out=grad_hidden[rows].unflatten(1, (3, hidden)))
-            torch.mul(step, z[rows], out=state)
-            state.addmm_(grad_hidden[rows], w_hh)
-        grad_w_hh, grad_b_hh = grad_hidden.t() @ previous, grad_hidden.sum(0)
-        grad_hidden[:, 2 * hidden:] = grad_h * of_n  # r and z have one gradient for both sides, n has not
-        grad_data = grad_hidden @ w_ih if ctx.needs_input_grad[0] else None
-        return grad_data, None, None, grad_hidden.t() @ data, grad_w_hh, grad_hidden.sum(0), grad_b_hh
+        grad_state = output.new_zeros(len(output), sizes[0], hidden)
+        start = len(data)
+        for size in reversed(sizes):
+            start -= size
+            rows, state = slice(start, start + size), grad_state[:, :size]
+            step = torch.add(grad_output[:, rows], state)
+            grad_h[:, rows] = step
+            product = of_hidden[:, rows] * step.unsqueeze(2)
+            grad_hidden[:, rows] = product
+            torch.baddbmm(step * z[:, rows], product.flatten(2), w_hh, out=state)
+        grad_hidden = grad_hidden.flatten(2)
+        grad_w_hh, grad_b_hh = grad_hidden.transpose(1, 2) @ previous, grad_hidden.sum(1)  # (K, N, 3H) -> (K, 3H, N)
+        grad_hidden[..., 2 * hidden:] = grad_h * of_n  # r and z have one gradient for both sides, n has not
+        inputs = data.unsqueeze(0) if turned is None else torch.stack([data, data[turned]])
+        grad_data = None
+        if ctx.needs_input_grad[0]:
+            grad_data = grad_hidden[0] @ w_ih[0]
+            if turned is not None:
+                grad_data += (grad_hidden[1] @ w_ih[1])[turned]
+        return grad_data, None, None, grad_hidden.transpose(1, 2) @ inputs, grad_w_hh, grad_hidden.sum(1), grad_b_hh
 
 
-def _steps(sizes: list[int], reverse: bool) -> list[tuple[int, int]]:
-    """(first row, rows) of every time step, in the direction's order."""
-    steps, start = [], 0
-    for size in sizes:
-        steps.append((start, size))
-        start += size
-    return steps[::-1] if reverse else steps
-
-
-def _predecessors(sizes: list[int], reverse: bool) -> Tensor:
-    """For every packed frame, the row of the frame before it in this direction, or N where there is none; (N,) int64."""
+def _positions(sizes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """For every packed frame its time step and its sequence, (N,) each; and the first frame of every step, (T,)."""
     counts = torch.tensor(sizes)
     starts = counts.cumsum(0) - counts
-    total = int(counts.sum())
     step = torch.repeat_interleave(torch.arange(len(sizes)), counts)
-    row = torch.arange(total) - starts[step]
-    if not reverse:
-        return torch.where(step > 0, starts[(step - 1).clamp(min=0)] + row, torch.tensor(total))
-    following = (step + 1).clamp(max=len(sizes) - 1)
-    return torch.where((step + 1 < len(sizes)) & (row < counts[following]), starts[following] + row, torch.tensor(total))
+    return step, torch.arange(len(step)) - starts[step], starts
+
+
+def _predecessors(sizes: list[int]) -> Tensor:
+    """For every packed frame, the row of the frame before it, or N where there is none; (N,) int64."""
+    step, sequence, starts = _positions(sizes)
+    return torch.where(step > 0, starts[(step - 1).clamp(min=0)] + sequence, torch.tensor(len(step)))
+
+
+def _turned(sizes: list[int]) -> Tensor:
+    """The packed frames with every sequence turned round within its length, as row numbers; its own inverse; (N,) int64."""
+    step, sequence, starts = _positions(sizes)
+    lengths = torch.bincount(sequence)  # of each sequence: in how many steps it has a row
+    return starts[lengths[sequence] - 1 - step] + sequence

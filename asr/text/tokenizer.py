@@ -236,7 +236,7 @@ class BpeTokenizer(Tokenizer):
             file.write(self._model)
 
 
-def build_tokenizer(texts: Iterable[str], config: TokenizerConfig, unk: bool = False) -> Tokenizer:
+def build_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """The tokenizer a configuration asks for: read from ``config.dir`` if given, else learnt from the texts.
 
     The texts are normalised with ``config.normalizer`` first, and so is whatever the tokenizer is given to encode.
@@ -250,8 +250,8 @@ def build_tokenizer(texts: Iterable[str], config: TokenizerConfig, unk: bool = F
                              f"{config.normalizer}; set tokenizer.normalizer: {tokenizer.normalizer}")
         return tokenizer
     if config.kind == "char":
-        return CharTokenizer.train(texts, unk, config.normalizer)
-    return BpeTokenizer.train(texts, config.vocab_size, unk, config.normalizer)
+        return CharTokenizer.train(texts, normalizer=config.normalizer)
+    return BpeTokenizer.train(texts, config.vocab_size, normalizer=config.normalizer)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -67,9 +67,7 @@ class Report(Callback):
 
     def _keep_best(self, task: SpeechTask, row: dict[str, float]) -> None:
         """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured)."""
-        key = row[f"dev_{self.prepared.config.training.monitor}"]
-        # Equal errors are told apart by the loss: on a small dev set many epochs make the same few errors.
-        entry = {"epoch": int(row["epoch"]), "key": [math.inf if math.isnan(key) else key, row["dev_loss"]]}
+        entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.prepared.config.training.monitor)}
         ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
         self.best = ranked[: self.prepared.config.training.average_best]
         if entry in self.best:
@@ -119,6 +117,15 @@ def dev_errors(task: SpeechTask, prepared: Prepared) -> dict[str, float]:
     references, hypotheses = [prepared.dev.texts[name] for name in ids], [task.hypotheses[name] for name in ids]
     return {"dev_loss": task.dev_loss(), "dev_wer": error_rate(references, hypotheses),
             "dev_cer": error_rate(references, hypotheses, characters=True)}
+
+
+def dev_rank(errors: dict[str, float], monitor: str) -> list[float]:
+    """What the best on dev has least of: the monitored error, then the loss.
+
+    Equal errors are told apart by the loss, as on a small dev set many epochs make the same few. An error that is NaN (the
+    loss where no transcript fits its frames) is the worst there is: compared as it stands, it would be whatever came first.
+    """
+    return [math.inf if math.isnan(error) else error for error in (errors[f"dev_{monitor}"], errors["dev_loss"])]
 
 
 def weights_path(exp: Path, epoch: int) -> Path:

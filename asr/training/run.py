@@ -24,11 +24,11 @@ from asr.features import FrontEnd, WaveAugment
 from asr.models import summarize
 from asr.models.storage import save_model
 from asr.system import choose_device, choose_threads, environment, write_text
-from asr.text.normalize import get_normalizer
+from asr.text import build_tokenizer, get_normalizer
 from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
 from asr.training.preparation import prepare
-from asr.training.reports import Report, ResumeCheckpoint, dev_errors, draw_curves, weights_path
+from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, weights_path
 from asr.training.task import SpeechTask
 
 log = logging.getLogger("asr")
@@ -121,8 +121,7 @@ def _finish(task: SpeechTask, data: SpeechData, report: Report, exp: Path, devic
         results[name] = _measure(task, data, device)
         log.info("%s: dev loss %.4f, WER %.2f %%, CER %.2f %%", name, results[name]["dev_loss"], 100 * results[name]["dev_wer"],
                  100 * results[name]["dev_cer"])
-    monitor = f"dev_{config.training.monitor}"
-    chosen = min(results, key=lambda name: (results[name][monitor], results[name]["dev_loss"]))
+    chosen = min(results, key=lambda name: dev_rank(results[name], config.training.monitor))
     task.network.load_state_dict(candidates[chosen])
     notes = {**environment(), "seed": str(config.seed), "weights": chosen, "epochs": str(len(report.rows)),
              "training_data": prepared.fingerprint, "training_hours": f"{prepared.train.hours:.3f}",
@@ -151,6 +150,10 @@ def _check_config(config: Config) -> None:
     FrontEnd(config.features)
     WaveAugment(augment, config.features.sample_rate)  # looks for the files of noise and rooms
     get_normalizer(config.tokenizer.normalizer)
+    if (folder := config.tokenizer.dir) is not None:
+        if not (Path(folder) / "tokenizer.json").exists():
+            raise ConfigError(f"tokenizer.dir: no tokenizer in {folder}; write one with `asr tokenizer --out {folder}`")
+        build_tokenizer((), config.tokenizer)  # reads it: a damaged one, or one of another normaliser, is found now
     if config.training.archived:
         on_audio = [name for name, used in (("speed", augment.speed), ("tempo", augment.tempo), ("vtlp", augment.vtlp),
                                             ("pitch_semitones", augment.pitch_semitones), ("volume_db", augment.volume_db),

@@ -59,8 +59,8 @@ class SpeechTask(LightningModule):
         if not torch.isfinite(losses).all():
             for buffer, value in zip(self.network.buffers(), statistics):
                 buffer.copy_(value)  # batch norm's running statistics have seen what no step may come of
-            return self._skip(batch, losses.detach())
-        self.nonfinite_in_a_row = 0
+            self._skip(batch, losses.detach())
+            return None
         labels = int(batch.target_lengths.sum())
         loss = losses.sum() / max(1, labels)
         self.loss_sum += float(loss.detach()) * labels
@@ -97,7 +97,7 @@ class SpeechTask(LightningModule):
         return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none")
 
     def _skip(self, batch: Batch, losses: Tensor) -> None:
-        """Name the utterances, save the batch, and after too many in a row stop the run."""
+        """Name the utterances, save the batch, and count it."""
         finite = torch.isfinite(losses).tolist()
         names = [name for name, good in zip(batch.ids, finite) if not good]
         path = self.dump_dir / f"batch-{self.batches:08d}.pt"
@@ -107,22 +107,31 @@ class SpeechTask(LightningModule):
                     "losses": losses.cpu()}, content)
         with atomic_open(path, binary=True) as file:
             file.write(content.getvalue())
-        self.nonfinite_in_a_row += 1
         log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches, ", ".join(names), path)
+        self._count_nonfinite(f"batch {self.batches}, {names[0]}")
+
+    def _count_nonfinite(self, last: str) -> None:
+        """After too many in a row, with no step taken in between, stop the run."""
+        self.nonfinite_in_a_row += 1
         if self.nonfinite_in_a_row >= self.config.training.nonfinite_limit:
-            raise AsrError(f"{self.nonfinite_in_a_row} steps in a row had a non-finite loss (last: {names[0]}); the network has "
-                           f"diverged or the data are wrong: look at {self.dump_dir}, lower training.optimizer.lr, "
+            saved = f"look at {self.dump_dir}, " if self.dump_dir.exists() else ""  # batches are saved for their loss alone
+            raise AsrError(f"{self.nonfinite_in_a_row} steps in a row had a non-finite loss or gradient (last: {last}); the "
+                           f"network has diverged or the data are wrong: {saved}lower training.optimizer.lr, "
                            "raise training.schedule.warmup_steps, or use training.precision=32")
-        return None
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
                                     gradient_clip_algorithm: Any = None) -> None:
         """Clip to the largest norm; a gradient that is not finite takes no step (fp16's scaler sees to its own)."""
+        if all(parameter.grad is None for parameter in self.network.parameters()):
+            return  # every batch of this step was skipped, and counted, for its loss
         limit = self.config.training.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit or math.inf)
-        if not torch.isfinite(norm) and self.config.training.precision != "16":
+        if torch.isfinite(norm):
+            self.nonfinite_in_a_row = 0
+        elif self.config.training.precision != "16":
             log.warning("batch %d: gradient is not finite; step skipped", self.batches)
             optimizer.zero_grad(set_to_none=True)
+            self._count_nonfinite(f"batch {self.batches}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = {"batches": self.batches, "nonfinite_in_a_row": self.nonfinite_in_a_row,

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from transcription.tiny import RATE, chirps, save_tiny_model
+from cli.command import here, process
+from transcription.tiny import RATE, chirps
 from typer.testing import CliRunner
 
 from asr import audio
 from asr.cli import main
 from asr.corpus import DataDir, Utterance
 from asr.transcription import Recognizer
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "model.safetensors")
 
 
 @pytest.fixture
@@ -32,10 +26,7 @@ def data(tmp_path) -> Path:
 
 
 def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["asr", "decode", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    return ended.value.code or 0
+    return here(monkeypatch, "decode", *arguments)
 
 
 def test_decodes(model, data, tmp_path, monkeypatch, capsys):
@@ -55,7 +46,7 @@ def test_a_corrupt_file_is_named_and_the_status_is_1(model, data, tmp_path):
     (tmp_path / "u1.wav").write_bytes((tmp_path / "u1.wav").read_bytes()[:500])
     # A process of its own: inside pytest, log messages never reach standard error.
     arguments = ["--model", model, "--data", data, "--out", tmp_path / "out"]
-    done = subprocess.run([sys.executable, "-m", "asr", "decode", *arguments], capture_output=True, text=True, check=False)
+    done = process("decode", *arguments)
     said = done.stderr
     assert done.returncode == 1 and done.stdout.startswith("3 utterances, ")
     assert f"utterance u1: {tmp_path}/u1.wav: cannot read: cut" in said

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import functools
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
+from cli.command import process
 
 from asr import audio
 from asr.corpus import DataDir, Utterance
-from asr.features.archive import read_archive
 
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "asr", "features", *map(str, arguments)], capture_output=True, text=True,
-                          check=False)
+run = functools.partial(process, "features")
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def test_defaults_are_kaldis_80_bins(data: Path) -> None:
     done = run(data, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{data}: 21 utterances, 0.00 hours, 1008 frames of fbank in {data}/features\n"
-    features = read_archive(data / "feats.scp")
+    features = kaldiio.load_scp(str(data / "feats.scp"))
     assert features["u00"].shape == (48, 80)
     assert DataDir.load(data).check() == []
 
@@ -42,10 +39,10 @@ def test_configuration_and_kind(data: Path, tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text("features: {num_mel_bins: 30, num_ceps: 20}\ntraining: {epochs: 3}\n")
     assert run(data, "--config", config).returncode == 0
-    assert read_archive(data / "feats.scp")["u00"].shape == (48, 30)
+    assert kaldiio.load_scp(str(data / "feats.scp"))["u00"].shape == (48, 30)
     done = run(data, "--config", config, "--kind", "mfcc", "--out", tmp_path / "out", "--compress")
     assert done.returncode == 0 and f"frames of mfcc in {tmp_path}/out" in done.stdout
-    assert read_archive(data / "feats.scp")["u00"].shape == (48, 20)
+    assert kaldiio.load_scp(str(data / "feats.scp"))["u00"].shape == (48, 20)
 
 
 def test_a_corrupt_file_is_named_and_the_status_is_1(data: Path) -> None:
@@ -54,7 +51,7 @@ def test_a_corrupt_file_is_named_and_the_status_is_1(data: Path) -> None:
     assert done.returncode == 1
     assert "u03.wav: cannot read" in done.stderr and "1 of 21 utterances gave no features" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(read_archive(data / "feats.scp")) == 20
+    assert len(kaldiio.load_scp(str(data / "feats.scp"))) == 20
     (data.parent / "u04.wav").unlink()
     (data / "feats.scp").unlink()
     done = run(data)

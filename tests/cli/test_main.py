@@ -7,16 +7,13 @@ import sys
 import time
 
 import pytest
+from cli.command import process
 from typer.testing import CliRunner
 
 import asr
 from asr.cli import main
 
 COMMANDS = sorted(command.name for command in main.app.registered_commands)
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "asr", *arguments], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,9 +32,9 @@ def test_version():
 
 
 def test_wrong_use_ends_with_2_and_says_what(tmp_path):
-    wrong = run("train", "--config", str(tmp_path / "no.yaml"), "--train", "x", "--dev", "y", "--exp", str(tmp_path / "e"))
+    wrong = process("train", "--config", tmp_path / "no.yaml", "--train", "x", "--dev", "y", "--exp", tmp_path / "e")
     assert wrong.returncode == 2 and "no.yaml: cannot read: No such file" in wrong.stderr and "Traceback" not in wrong.stderr
-    assert run("trian").returncode == 2
+    assert process("trian").returncode == 2
 
 
 @pytest.mark.parametrize(("code", "limit"), [("import asr", 0.3), ("import asr.cli.main", 0.6)])

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cli.command import process
 
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "asr", "score", *map(str, arguments)], capture_output=True, text=True,
-                          check=False)
+run = functools.partial(process, "score")
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import functools
 from pathlib import Path
 
 import pytest
+from cli.command import process
 
 from asr.text import load_tokenizer
 
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "asr", "tokenizer", *map(str, arguments)], capture_output=True, text=True,
-                          check=False)
+run = functools.partial(process, "tokenizer")
 
 
 @pytest.fixture

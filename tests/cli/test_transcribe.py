@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from transcription.tiny import RATE, chirps, save_tiny_model
+from cli.command import here
+from transcription.tiny import RATE, chirps
 from typer.testing import CliRunner
 
 from asr import audio
 from asr.cli import main
 from asr.transcription import Recognizer
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "model.safetensors")
 
 
 @pytest.fixture
@@ -32,10 +27,7 @@ def recordings(tmp_path) -> Path:
 
 
 def run(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["asr", "transcribe", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    return ended.value.code or 0
+    return here(monkeypatch, "transcribe", *arguments)
 
 
 def test_on_the_screen_a_line_a_file(model, recordings, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.corpus import Batch, BatchSampler, DataDir, Example, SpeechDataset, collate, labels_needed, untrainable, usable
+from asr.corpus import Batch, BatchSampler, DataDir, Example, SpeechDataset, collate, labels_needed, untrainable
 from asr.errors import AudioError, DataError
 
 TARGETS = {"ann-1": [1, 2], "ann-2": [3], "bob-1": [4, 5, 6], "bob-2": [7], "cid-1": []}
@@ -104,18 +104,10 @@ def test_what_is_missing_is_named(plain: DataDir) -> None:
         SpeechDataset(plain, 8000, TARGETS, archived=True)
 
 
-def test_usable_names_what_cannot_be_read(plain: DataDir, segmented: DataDir) -> None:
-    assert usable(plain) == (plain, [])
+def test_audio_that_cannot_be_read_is_named_when_it_is_drawn(plain: DataDir) -> None:
     Path(plain.wav["ann-2"]).write_bytes(b"")
-    Path(plain.wav["cid-1"]).unlink()
-    whole, broken = usable(plain)
-    assert [u.id for u in whole.utterances] == ["ann-1", "bob-1", "bob-2"]
-    assert [id for id, _ in broken] == ["ann-2", "cid-1"]
-    assert "the file is empty" in broken[0][1]
     with pytest.raises(AudioError, match=r"ann-2\.wav: cannot read"):
         SpeechDataset(plain, 8000)[0, 1]
-    Path(segmented.wav["call2"]).unlink()
-    assert [id for id, _ in usable(segmented)[1]] == ["ann-b", "bob-b"]
 
 
 def test_labels_needed() -> None:

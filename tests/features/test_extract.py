@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import kaldi_native_fbank as knf
+import kaldiio
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from asr.corpus import DataDir, SpeechDataset, Utterance, collate
 from asr.corpus.archive import read_matrix
 from asr.errors import DataError, UsageError
 from asr.features import CmvnStats, FrontEnd, build_extractor, speaker_stats
-from asr.features.archive import read_archive, write_archive
+from asr.features.archive import write_archive
 from asr.features.extract import extract
 
 CONFIG = FeatureConfig(num_mel_bins=23)
@@ -37,6 +38,11 @@ def corpus(folder: Path, count: int = 24) -> DataDir:
     data = DataDir.from_utterances(utterances, wav)
     data.save(folder / "data")
     return DataDir.load(folder / "data")
+
+
+def read_archive(scp: Path) -> dict[str, np.ndarray]:
+    """All matrices of a table by key, read at once and by another hand than ours."""
+    return dict(kaldiio.load_scp(str(scp)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -212,8 +218,6 @@ def test_archives_that_cannot_be_read(tmp_path):
     (tmp_path / "x.ark").write_bytes((tmp_path / "x.ark").read_bytes()[:40])
     with pytest.raises(DataError, match="u1: cannot read"):
         read_matrix(positions["a"], "u1")
-    with pytest.raises(DataError, match=r"none\.scp: cannot read"):
-        read_archive(tmp_path / "none.scp")
 
 
 def test_extractor_alone_gives_what_is_stored(tmp_path):

@@ -13,12 +13,12 @@ from speech_signals import padded, speech
 from asr.config import FeatureConfig
 from asr.corpus import DataDir, Utterance
 from asr.errors import ConfigError, DataError
-from asr.features import CmvnStats, FrontEnd, build_frontend, compute_cmvn, speaker_stats
+from asr.features import CmvnStats, FrontEnd, compute_cmvn, speaker_stats
 from asr.features.cmvn import total
 
 
 def frontend(cmvn: str, **options) -> FrontEnd:
-    return build_frontend(FeatureConfig(cmvn=cmvn, num_mel_bins=40, **options))
+    return FrontEnd(FeatureConfig(cmvn=cmvn, num_mel_bins=40, **options))
 
 
 WAVES = [speech(seconds, seed=seed) for seed, seconds in enumerate((1.3, 0.5, 2.1))]

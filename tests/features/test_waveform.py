@@ -265,6 +265,13 @@ def test_ranges_that_make_no_sense(options, said):
         WaveAugment(AugmentConfig(**options), RATE)
 
 
+@pytest.mark.parametrize("section", ["noise", "reverb"])
+def test_a_list_that_is_not_utf_8(tmp_path, section):
+    (tmp_path / "wav.scp").write_bytes("a Gerät.wav\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=rf"augment.{section}.files: .*wav.scp is not UTF-8 text; name a folder, or a wav.scp"):
+        WaveAugment(AugmentConfig(**{section: {"probability": 1, "files": str(tmp_path / "wav.scp")}}), RATE)
+
+
 def test_folders_without_audio_and_pipes(tmp_path):
     for files, said in ((tmp_path, "no audio"), (tmp_path / "wav.scp", "shell commands")):
         (tmp_path / "wav.scp").write_text("a cat a.wav |\n")

@@ -12,6 +12,9 @@ import numpy as np
 from project_copy import ROOT
 
 RATE = 8000
+# One epoch of a network that learns nothing: what is tested is the way of the data.
+TINY = ("training.epochs=1 training.schedule.warmup_steps=1 training.workers=0 augment={} "
+        'model.rnn={"hidden":8,"layers":1} model.conv.layers=[{"channels":4,"stride":[2,2]}]')
 
 
 def load_script(path: str) -> ModuleType:

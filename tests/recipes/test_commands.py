@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from project_copy import ROOT, ProjectCopy
-from stand_in import load_script
+from stand_in import TINY, load_script
 
 from asr import audio
 from asr.corpus import DataDir
@@ -25,8 +25,6 @@ espeak = load_script(f"{LOCAL}/espeak.py")
 synthesize = load_script(f"{LOCAL}/synthesize.py")
 SPLITS = synthesize.SPLITS
 SIZES = {"train": 14, "dev": 3, "test": 4}
-TINY = ("training.epochs=1 training.schedule.warmup_steps=1 training.workers=0 augment={} "
-        'model.rnn={"hidden":8,"layers":1} model.conv.layers=[{"channels":4,"stride":[2,2]}]')
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from project_copy import ProjectCopy
-from stand_in import RATE, load_script, make_yesno, tone
+from stand_in import RATE, TINY, load_script, make_yesno, tone
 
 from asr.corpus import DataDir
 from asr.errors import DataError
 
 yesno = load_script("recipes/yesno/local/prepare.py")
-# One epoch of a network that learns nothing: what is tested is the way of the data.
-TINY = ("training.epochs=1 training.schedule.warmup_steps=1 training.workers=0 augment={} "
-        'model.rnn={"hidden":8,"layers":1} model.conv.layers=[{"channels":4,"stride":[2,2]}]')
 
 
 @pytest.fixture(scope="module")

@@ -208,8 +208,8 @@ def test_other_version_of_a_normaliser_is_said(caplog) -> None:
 
 def test_build_tokenizer_follows_the_configuration(tmp_path) -> None:
     assert build_tokenizer(TEXTS, TokenizerConfig()).kind == "char"
-    made = build_tokenizer(TEXTS, TokenizerConfig(kind="bpe", vocab_size=60, normalizer="basic"), unk=True)
-    assert (made.kind, made.vocab_size, made.unk) == ("bpe", 60, True)
+    made = build_tokenizer(TEXTS, TokenizerConfig(kind="bpe", vocab_size=60, normalizer="basic"))
+    assert (made.kind, made.vocab_size, made.unk) == ("bpe", 60, False)
     made.save(tmp_path)
     assert build_tokenizer([], TokenizerConfig(dir=str(tmp_path), normalizer="basic")).state() == made.state()
     with pytest.raises(UsageError, match=r"set tokenizer\.normalizer: basic"):

@@ -13,6 +13,7 @@ from training.small import log, metrics, run, settings
 
 from asr.corpus import BatchSampler
 from asr.errors import AsrError
+from asr.training import train
 from asr.training.preparation import prepare
 from asr.training.task import SpeechTask
 
@@ -31,6 +32,19 @@ def plant(monkeypatch, is_bad):
         return features, frames
 
     monkeypatch.setattr(SpeechTask, "_features", features_of)
+
+
+def poison(monkeypatch, is_bad):
+    """Make every gradient NaN, of a loss that is finite, in the batches that ``is_bad(number)`` chooses."""
+    original = SpeechTask.training_step
+
+    def training_step(self, batch, index):
+        loss = original(self, batch, index)
+        if loss is not None and is_bad(self.batches):
+            loss.register_hook(lambda gradient: gradient * torch.nan)
+        return loss
+
+    monkeypatch.setattr(SpeechTask, "training_step", training_step)
 
 
 def plan_training(monkeypatch, plan):
@@ -64,8 +78,8 @@ def test_a_step_is_skipped_its_utterances_named_and_its_batch_saved(tones, tmp_p
 
 def test_the_run_stops_after_so_many_in_a_row(tones, tmp_path, monkeypatch):
     plant(monkeypatch, lambda _, number: number > 2)
-    with pytest.raises(AsrError, match=r"3 steps in a row had a non-finite loss \(last: s.*\).*nonfinite, lower "
-                                       r"training.optimizer.lr, raise training.schedule.warmup_steps") as caught:
+    with pytest.raises(AsrError, match=r"3 steps in a row had a non-finite loss or gradient \(last: batch 5, s.*\).*nonfinite, "
+                                       r"lower training.optimizer.lr, raise training.schedule.warmup_steps") as caught:
         run(tones, tmp_path / "run", "training.nonfinite_limit=3")
     assert str(tmp_path / "run" / "nonfinite") in str(caught.value)
     assert [path.name for path in sorted((tmp_path / "run" / "nonfinite").iterdir())] == [
@@ -73,8 +87,39 @@ def test_the_run_stops_after_so_many_in_a_row(tones, tmp_path, monkeypatch):
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_good_step_between_starts_the_count_again(tones, tmp_path, monkeypatch):
-    plant(monkeypatch, lambda _, number: number % 3 != 0)
+def test_gradients_count_as_losses_do(tones, tmp_path, monkeypatch):
+    poison(monkeypatch, lambda number: number != 2)
+    plant(monkeypatch, lambda _, number: number == 2)
+    with pytest.raises(AsrError, match=r"3 steps in a row had a non-finite loss or gradient \(last: batch 3\).*nonfinite, lower "):
+        run(tones, tmp_path / "both", "training.nonfinite_limit=3")
+    plant(monkeypatch, lambda _, number: False)
+    with pytest.raises(AsrError, match=r"1 steps in a row .* the data are wrong: lower training.optimizer.lr"):
+        run(tones, tmp_path / "gradient", "training.nonfinite_limit=1")  # nothing is saved, and none told to look at it
+
+
+def test_the_count_goes_on_after_a_resume(tones, tmp_path, monkeypatch):
+    poison(monkeypatch, lambda number: number > 1)
+    settled = ["training.nonfinite_limit=4", "training.checkpoint_steps=1"]
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        original = SpeechTask.training_step
+
+        def dying(self, batch, index):
+            if self.batches == 3:
+                raise RuntimeError("killed")
+            return original(self, batch, index)
+
+        patch.setattr(SpeechTask, "training_step", dying)
+        run(tones, tmp_path / "run", *settled)
+    with pytest.raises(AsrError, match=r"4 steps in a row .*\(last: batch 5\)"):
+        train(settings(*settled), tones / "train", tones / "dev", tmp_path / "run", resume=True, device="cpu")
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_good_step_between_starts_the_count_again(tones, tmp_path, monkeypatch, what):
+    if what == "loss":
+        plant(monkeypatch, lambda _, number: number % 3 != 0)
+    else:
+        poison(monkeypatch, lambda number: number % 3 != 0)
     run(tones, tmp_path / "run", "training.nonfinite_limit=3")
     assert log(tmp_path / "run").count("step skipped") >= 6
 
@@ -99,22 +144,15 @@ def test_a_skipped_step_in_the_middle_of_an_accumulation_leaves_the_others(tones
 def test_a_gradient_that_is_not_finite_takes_no_step(tones, tmp_path, monkeypatch):
     """Weight decay and the momentum of the optimizer take none either: the weights are those of the beginning."""
     plan_training(monkeypatch, [[0, 1, 2, 3]])
-    original = SpeechTask.training_step
-    gradients = {"given": torch.nan}
-
-    def poisoned(self, batch, index):
-        self.network.output.weight.register_hook(lambda gradient: gradient * gradients["given"])
-        return original(self, batch, index)
-
-    monkeypatch.setattr(SpeechTask, "training_step", poisoned)
     plain = ["training.epochs=1", ALONE]
-    weights = load_file(run(tones, tmp_path / "nan", *plain))
+    with monkeypatch.context() as patch:
+        poison(patch, lambda number: True)
+        weights = load_file(run(tones, tmp_path / "nan", *plain))
     before = prepare(settings(*plain), tones / "train", tones / "dev").network.state_dict()
     assert "batch 1: gradient is not finite; step skipped" in log(tmp_path / "nan")
     assert all(torch.equal(weights[f"network.{name}"], value) for name, value in before.items())
 
-    gradients["given"] = 1.0  # and a gradient that is finite does take it
-    weights = load_file(run(tones, tmp_path / "finite", *plain))
+    weights = load_file(run(tones, tmp_path / "finite", *plain))  # and a gradient that is finite does take it
     assert "not finite" not in log(tmp_path / "finite")
     assert not torch.equal(weights["network.output.weight"], before["output.weight"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from asr.errors import ConfigError
 from asr.features.extract import extract
 from asr.models.storage import load_model
 from asr.training import run as training
+from asr.training import train
 from asr.training.data import SpeechData
 from asr.training.preparation import prepare
 from asr.training.task import SpeechTask
@@ -73,6 +75,28 @@ def test_the_model_is_the_better_of_best_and_average(tones, tmp_path):
     errors = {line.split(" I ")[1].split(":")[0]: float(line.split("WER")[1].split("%")[0]) for line in lines}
     assert errors[model.notes["weights"]] == min(errors.values())
     assert float(model.notes["dev_wer"]) == pytest.approx(min(errors.values()) / 100, abs=1e-4)
+
+
+def test_a_dev_loss_that_is_nan_is_the_worst(tones, tmp_path, monkeypatch):
+    """No transcript of dev fits its frames: such an epoch is kept neither before, nor in place of, one with a loss."""
+    def measured(*losses):
+        found = iter(losses)
+        return lambda *_: {"dev_loss": next(found), "dev_wer": 1.0, "dev_cer": 1.0}
+
+    monkeypatch.setattr("asr.training.reports.dev_errors", measured(math.nan, 2.0, math.nan, 1.0))
+    monkeypatch.setattr(training, "dev_errors", measured(math.nan, 3.0))
+    model = load_model(run(tones, tmp_path / "run", "training.epochs=4", "training.average_best=2"))
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").glob("epoch-*")} == {
+        "epoch-0002.safetensors", "epoch-0004.safetensors"}
+    assert (model.notes["weights"], model.notes["dev_loss"]) == ("mean of epochs 2, 4", "3")
+
+
+def test_a_run_whose_dev_transcripts_never_fit_ends_with_a_model(tones, tmp_path):
+    data = DataDir.load(tones / "dev")
+    long = [replace(utterance, text="lo hi mid " * 50 + "lo") for utterance in data.utterances]
+    DataDir.from_utterances(long, data.wav).save(tmp_path / "dev")
+    model = load_model(train(settings("training.monitor=loss"), tones / "train", tmp_path / "dev", tmp_path / "run", device="cpu"))
+    assert all(math.isnan(row["dev_loss"]) for row in metrics(tmp_path / "run")) and model.notes["weights"] == "epoch 1"
 
 
 def test_archived_features_train_the_same_network(tones, tmp_path, monkeypatch):
