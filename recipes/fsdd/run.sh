@@ -13,7 +13,7 @@
 #   --corpus DIR      a copy of the corpus: DIR/recordings/<digit>_<speaker>_<index>.wav
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
-#   --strings N       digit strings for each speaker (default 100)
+#   --strings N       digit strings for each speaker (default 250)
 #   --exp-tag NAME    runs are called exp/fsdd/NAME_seed<N> and NAME_loso_<speaker>_seed<N> (default crnn)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
 #   --folds KIND      loso, or tune: choose settings on other folds than those that are reported (default loso)
@@ -23,7 +23,7 @@ stop_stage=6
 corpus=""
 seed=1
 seeds=""
-strings=100
+strings=250
 exp_tag=crnn
 set=""
 folds=loso

@@ -209,7 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True, help="folder with recordings/<digit>_<speaker>_<index>.wav")
     parser.add_argument("--out", type=Path, required=True, help="folder for the data directories")
-    parser.add_argument("--strings", type=int, default=100, help="digit strings to put together for each speaker")
+    parser.add_argument("--strings", type=int, default=250, help="digit strings to put together for each speaker")
     parser.add_argument("--seed", type=int, default=1, help="of the strings")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
