@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -85,5 +84,9 @@ def test_missing_file_is_named(tmp_path):
 def test_no_tree_escapes_as_another_error(tree):
     """Whatever a file holds, the answer is a configuration or a ConfigError."""
     if isinstance(tree, dict):
-        with contextlib.suppress(ConfigError):
-            parse_config(tree)
+        try:
+            config = parse_config(tree, "planted")
+        except ConfigError as error:
+            assert str(error).startswith("planted: ")
+        else:
+            assert parse_config(yaml.safe_load(dump_config(config))) == config
