@@ -52,11 +52,6 @@ class BatchSampler:
             return [batches[i] for i in generator.permutation(len(batches))]
         return batches
 
-    def set_epoch(self, epoch: int) -> None:
-        """Turn to another epoch, from its beginning; the epoch at hand keeps its ``start`` (training loops call this)."""
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch
         for batch in self._current()[self.start:]:

@@ -64,15 +64,6 @@ def test_without_shuffling_the_longest_come_first_in_every_epoch() -> None:
     assert sampler.plan(0) == sampler.plan(7)
 
 
-def test_set_epoch_keeps_the_start_of_the_epoch_at_hand() -> None:
-    sampler = BatchSampler([1.0] * 10, 2, 8, seed=1)
-    sampler.epoch, sampler.start = 3, 2
-    sampler.set_epoch(3)
-    assert len(sampler) == 3
-    sampler.set_epoch(4)
-    assert (sampler.start, len(sampler)) == (0, 5)
-
-
 def test_a_longer_utterance_is_alone() -> None:
     assert sorted(map(sorted, BatchSampler([500.0, 1.0, 1.0], 10, 8, seed=0).plan(0))) == [[0], [1, 2]]
 
