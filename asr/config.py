@@ -215,7 +215,7 @@ class TrainingConfig(Section):
     nonfinite_limit: int = Field(10, ge=1, description="steps in a row with a non-finite loss or gradient before stopping")
     checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints to resume from")
     archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
-    workers: int = Field(1, ge=0, description="processes that read and augment audio")
+    workers: int = Field(1, ge=0, description="processes that read and augment audio and make features")
     threads: int = Field(0, ge=0, description="threads of the network on the CPU; 0 lets the toolkit choose")
 
     @field_validator("precision", mode="before")

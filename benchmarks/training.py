@@ -5,8 +5,8 @@
     python benchmarks/training.py --parts overhead --config recipes/fsdd/conf/crnn.yaml --set training.precision=bf16
 
 padding   The part of a batch's frames that are padding, for durations uniform from 1 to 15 s and 120 s a batch.
-overhead  An epoch of `asr train` as users run it (audio read and augmented by data workers, front-end, SpecAugment,
-          optimizer, logging, dev, checkpoint) against a loop that does only forward, CTC loss and backward of the same
+overhead  An epoch of `asr train` as users run it (audio read, augmented and made features of by data workers, CMVN,
+          SpecAugment, optimizer, logging, dev, checkpoint) against a loop that does only forward, CTC loss and backward of the same
           network on the same batches of ready features. First both run without augmentation and dropout and with a
           learning rate that moves nothing: losses of every step and gradients of the first must be equal. Then they take
           turns, epoch by epoch, on the same threads.
@@ -53,8 +53,8 @@ PLAIN = ["augment={}", "model.dropout=0", "model.rnn.dropout=0", "model.conv.dro
          "training.optimizer={name: sgd, lr: 1.0e-30, momentum: 0, weight_decay: 0}", "training.ema_decay=0",
          "training.schedule={name: constant, warmup_steps: 0}", "training.early_stop=0", "training.epochs=1"]
 
-Ready = list[tuple[Tensor, Tensor, Batch]]
-"""Normalised features (B, T, F) and frames (B,) of every batch, and the batch."""
+Ready = list[tuple[Tensor, Batch]]
+"""Normalised features (B, T, F) of every batch, and the batch."""
 
 
 # ---------------------------------------------------------------------------------------------------- padding
@@ -109,17 +109,17 @@ def ready_batches(prepared: Prepared, data: SpeechData, epoch: int) -> Ready:
     made = []
     for plan in data.sampler.plan(epoch):
         batch = collate([data.train_set[(epoch, index)] for index in plan])
-        made.append((*prepared.frontend(batch.inputs, batch.lengths), batch))
+        made.append((prepared.frontend.normalize(batch.inputs, batch.lengths), batch))
     return made
 
 
 def bare_epoch(network: torch.nn.Module, ready: Ready, precision: str) -> list[float]:
     """Forward, CTC loss and backward of every batch; the losses per label. Gradients of the last batch stay."""
     losses = []
-    for features, frames, batch in ready:
+    for features, batch in ready:
         network.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits, lengths = network(features, frames)
+            logits, lengths = network(features, batch.lengths)
         loss = ctc_loss(logits.transpose(0, 1), batch.targets, lengths, batch.target_lengths,  # (B, T, V) -> (T, B, V)
                         reduction="sum") / batch.target_lengths.sum()
         loss.backward()

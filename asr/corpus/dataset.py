@@ -16,7 +16,7 @@ from asr.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,24 @@ class Batch:
 class SpeechDataset:
     """Utterances as examples; map-style, for `torch.utils.data.DataLoader(batch_sampler=..., collate_fn=collate)`.
 
-    An item is asked for as (epoch, index). What ``augment(samples (N,), generator)`` draws is a function of
-    (seed, epoch, index) alone, so neither resuming nor the number of workers changes it. ``targets`` maps utterance id to
-    token ids (None: no targets, each example's are empty). ``archived`` reads `feats.scp` in place of audio.
+    An item is asked for as (epoch, index). ``transform(samples (N,), generator)`` makes the inputs, augmented samples or
+    features; what it draws is a function of (seed, epoch, index) alone, so neither resuming nor the number of workers
+    changes it. ``targets`` maps utterance id to token ids (None: no targets, each example's are empty). ``archived``
+    reads `feats.scp` in place of audio.
     Raises DataError for an utterance without targets, or with ``archived`` without features; an item whose audio cannot
     be read raises AudioError (archived: DataError) when it is drawn.
     """
 
     def __init__(self, data: DataDir, sample_rate: int, targets: Mapping[str, Sequence[int]] | None = None,
-                 augment: Augment | None = None, seed: int = 0, archived: bool = False) -> None:
-        if archived and augment is not None:
-            raise DataError("waveforms are augmented before features are made: archived features allow no `augment`")
+                 transform: Transform | None = None, seed: int = 0, archived: bool = False) -> None:
+        if archived and transform is not None:
+            raise DataError("a transform works on waveforms: archived features allow none")
         for what, table in (("targets", targets), ("features", (data.feats or {}) if archived else None)):
             missing = [u.id for u in data.utterances if table is not None and u.id not in table]
             if missing:
                 raise DataError(f"{data.path or 'data'}: {len(missing)} utterance(s) without {what}: "
                                 + ", ".join(missing[:10]))
-        self.data, self.sample_rate, self.augment, self.seed, self.archived = data, sample_rate, augment, seed, archived
+        self.data, self.sample_rate, self.transform, self.seed, self.archived = data, sample_rate, transform, seed, archived
         self.targets = None if targets is None else {u.id: np.asarray(targets[u.id], np.int64) for u in data.utterances}
 
     def __len__(self) -> int:
@@ -90,8 +91,8 @@ class SpeechDataset:
             inputs = read_matrix((self.data.feats or {})[utterance.id], f"utterance {utterance.id}")
         else:
             inputs = self.data.audio(utterance, self.sample_rate)
-            if self.augment is not None:
-                inputs = self.augment(inputs, np.random.default_rng([self.seed, epoch, index]))
+            if self.transform is not None:
+                inputs = self.transform(inputs, np.random.default_rng([self.seed, epoch, index]))
         targets = np.zeros(0, np.int64) if self.targets is None else self.targets[utterance.id]
         return Example(utterance.id, utterance.speaker, np.asarray(inputs, np.float32), targets)
 

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from asr.config import AugmentConfig
 from asr.corpus import Batch, BatchSampler, SpeechDataset, collate
-from asr.features import WaveAugment
+from asr.features import FrontEnd, WaveAugment
 from asr.training.preparation import Part, Prepared
+
+
+class RawFeatures:
+    """What a data worker makes of an utterance: augmented samples, then features as yet without normalisation.
+
+    Here and not in the training step, so that the worker's core makes features while the network's core trains.
+    """
+
+    def __init__(self, frontend: FrontEnd, augment: AugmentConfig | None) -> None:
+        # A copy of its own, on the CPU: the front-end of the task may move to another device.
+        self.extractor = copy.deepcopy(frontend.extractor).train(augment is not None)
+        self.augment = None if augment is None else WaveAugment(augment, frontend.sample_rate)
+        self.vtlp = None if augment is None else augment.vtlp
+
+    def __call__(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(N,) float32 in [-1, 1] -> (T, F) float32; no frames for less than a window."""
+        if self.augment is not None:
+            samples = self.augment(samples, rng)
+        warp, dither = None, None
+        if self.vtlp is not None:
+            # Steps of a hundredth: the extractor makes one filterbank for each factor it meets, and keeps it.
+            warp = torch.tensor([round(rng.uniform(*self.vtlp), 2)])
+        if self.extractor.training and self.extractor.config.dither:
+            dither = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        features, _ = self.extractor(torch.from_numpy(samples).unsqueeze(0), torch.tensor([len(samples)]), warp, dither)
+        return features[0].numpy()
 
 
 class EpochLoader:
@@ -54,24 +83,23 @@ def _one_thread(worker: int) -> None:
 
 
 class SpeechData(LightningDataModule):
-    """Training batches by duration, shuffled and augmented; dev batches sorted, plain."""
+    """Training batches by duration, shuffled and augmented; dev batches sorted, plain. Inputs are raw features."""
 
     def __init__(self, prepared: Prepared):
         super().__init__()
         self.prepared = prepared
         config, training = prepared.config, prepared.config.training
-        augment = None if training.archived else WaveAugment(config.augment, config.features.sample_rate)
-        self.train_set = self._dataset(prepared.train, augment)
+        self.train_set = self._dataset(prepared.train, config.augment)
         self.dev_set = self._dataset(prepared.dev, None)
         self.sampler = BatchSampler(prepared.train.durations, training.batch_seconds, training.max_utterances, config.seed,
                                     sort_first_epoch=training.sort_first_epoch)
         self.dev_sampler = BatchSampler(prepared.dev.durations, training.batch_seconds, training.max_utterances, shuffle=False,
                                         seed=config.seed)
 
-    def _dataset(self, part: Part, augment: WaveAugment | None) -> SpeechDataset:
-        config = self.prepared.config
-        return SpeechDataset(part.data, config.features.sample_rate, part.targets, augment, config.seed,
-                             archived=config.training.archived)
+    def _dataset(self, part: Part, augment: AugmentConfig | None) -> SpeechDataset:
+        config, archived = self.prepared.config, self.prepared.config.training.archived
+        transform = None if archived else RawFeatures(self.prepared.frontend, augment)
+        return SpeechDataset(part.data, config.features.sample_rate, part.targets, transform, config.seed, archived)
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the number of batches varies a little with each epoch's shuffling."""

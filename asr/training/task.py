@@ -25,7 +25,7 @@ log = logging.getLogger("asr")
 
 
 class SpeechTask(LightningModule):
-    """Front-end, augmentation of features, network, CTC loss.
+    """Normalisation and masking of raw features, network, CTC loss.
 
     Every random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the
     same holding for the data, a run resumed from a checkpoint takes the steps of a run that never stopped.
@@ -51,11 +51,9 @@ class SpeechTask(LightningModule):
         """The mean loss per label of the batch, or None (no step) when a loss is not finite."""
         generator = self._seed()
         with torch.no_grad():
-            warp = self._warp(len(batch.ids), generator)
-            features, frames = self._features(batch, self.prepared.train.speaker_stats, warp)
-            features = self.spec_augment(features, frames, generator)
+            features = self.spec_augment(self._features(batch, self.prepared.train.speaker_stats), batch.lengths, generator)
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        losses = self._losses(features, frames, batch)
+        losses = self._losses(features, batch)
         if not torch.isfinite(losses).all():
             for buffer, value in zip(self.network.buffers(), statistics):
                 buffer.copy_(value)  # batch norm's running statistics have seen what no step may come of
@@ -74,25 +72,16 @@ class SpeechTask(LightningModule):
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed + 1)
 
-    def _warp(self, count: int, generator: torch.Generator) -> Tensor | None:
-        bounds = self.config.augment.vtlp
-        if bounds is None:
-            return None
-        # Steps of a hundredth: the front-end makes one filterbank for each factor it meets, and keeps it.
-        drawn = bounds[0] + (bounds[1] - bounds[0]) * torch.rand(count, generator=generator)
-        return (drawn * 100).round() / 100
-
-    def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray], warp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray]) -> Tensor:
+        """The batch's features, (B, T, F), normalised."""
         stats = None
         if speaker_stats:
             stats = torch.from_numpy(np.stack([speaker_stats[speaker] for speaker in batch.speakers])).to(batch.inputs)
-        if self.config.training.archived:
-            return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats), batch.lengths
-        return self.prepared.frontend(batch.inputs, batch.lengths, warp=warp, stats=stats)
+        return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats)
 
-    def _losses(self, features: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+    def _losses(self, features: Tensor, batch: Batch) -> Tensor:
         """Negative log-likelihood of each utterance, (B,) float32."""
-        logits, lengths = self.network(features, frames)
+        logits, lengths = self.network(features, batch.lengths)
         logits = logits.transpose(0, 1)  # (B, T, V) -> (T, B, V)
         return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none")
 
@@ -153,8 +142,8 @@ class SpeechTask(LightningModule):
         self.hypotheses, self.dev_loss_sum, self.dev_label_sum = {}, 0.0, 0
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        features, frames = self._features(batch, self.prepared.dev.speaker_stats)
-        logits, lengths = self.network(features, frames)
+        features = self._features(batch, self.prepared.dev.speaker_stats)
+        logits, lengths = self.network(features, batch.lengths)
         losses = ctc_loss(logits.transpose(0, 1), batch.targets, lengths, batch.target_lengths,  # (B, T, V) -> (T, B, V)
                           reduction="none")
         fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
@@ -170,7 +159,8 @@ class SpeechTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         training = self.config.training
-        optimizer = build_optimizer(self.network, training.optimizer)
+        # A fused step goes over the weights once; with fp16 it would hide the unscaled gradients from the clipping.
+        optimizer = build_optimizer(self.network, training.optimizer, fused=training.precision != "16")
         if training.schedule.name == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=training.schedule.patience)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "dev_loss", "interval": "epoch"}}
@@ -179,16 +169,16 @@ class SpeechTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def build_optimizer(network: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def build_optimizer(network: torch.nn.Module, config: OptimizerConfig, fused: bool = True) -> torch.optim.Optimizer:
     """The optimizer; weight decay is for matrices alone, never for biases and norms."""
     named = list(network.named_parameters())
     matrices = [parameter for name, parameter in named if parameter.dim() > 1 and ".norm." not in name]
     others = [parameter for name, parameter in named if parameter.dim() <= 1 or ".norm." in name]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.name]
-    return kind(groups, lr=config.lr, betas=config.betas)
+    return kind(groups, lr=config.lr, betas=config.betas, fused=fused)
 
 
 def schedule_factor(config: ScheduleConfig, step: int, total: int) -> float:

@@ -90,7 +90,7 @@ def test_archived_features(plain: DataDir, tmp_path: Path) -> None:
     batch = collate([dataset[0, 0], dataset[0, 4]])
     assert batch.inputs.shape == (2, 94, 4)
     assert batch.lengths.tolist() == [90, 94]
-    with pytest.raises(DataError, match="archived features allow no `augment`"):
+    with pytest.raises(DataError, match="archived features allow none"):
         SpeechDataset(data, 8000, TARGETS, add_noise, archived=True)
     (tmp_path / "f.ark").write_bytes(b"ann-1 junk")
     with pytest.raises(DataError, match=r"utterance ann-2: cannot read .*f\.ark:\d+: position \d+ is beyond .*asr features"):

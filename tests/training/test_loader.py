@@ -26,6 +26,12 @@ def loader(data, epoch, workers=0):
     return EpochLoader(data.train_set, data.sampler, epoch, workers)
 
 
+def features(prepared, part, utterance):
+    """Raw features (T, F) of the utterance, by the front-end."""
+    samples = torch.from_numpy(part.data.audio(utterance, prepared.frontend.sample_rate))
+    return prepared.frontend.eval().extract(samples[None], torch.tensor([len(samples)]))[0][0]
+
+
 def test_every_utterance_once_an_epoch_within_the_budget(data, prepared):
     durations = {utterance.id: seconds for utterance, seconds in zip(prepared.train.data.utterances, prepared.train.durations)}
     for epoch in (0, 1):
@@ -37,7 +43,7 @@ def test_every_utterance_once_an_epoch_within_the_budget(data, prepared):
 
 def test_padding_is_zero_and_nothing_else_is_lost(data, prepared):
     for batch in loader(data, 1):
-        assert batch.inputs.shape == (len(batch), int(batch.lengths.max()))
+        assert batch.inputs.shape == (len(batch), int(batch.lengths.max()), prepared.frontend.dim)
         assert batch.targets.shape == (len(batch), int(batch.target_lengths.max()))
         for row, name in enumerate(batch.ids):
             assert not batch.inputs[row, batch.lengths[row]:].any() and batch.inputs[row, :batch.lengths[row]].any()
@@ -94,7 +100,7 @@ def test_dev_is_plain_and_the_longest_comes_first(data, prepared):
     by_name = {utterance.id: utterance for utterance in prepared.dev.data.utterances}
     for batch in batches:
         for name, row, length in zip(batch.ids, batch.inputs, batch.lengths):
-            assert np.array_equal(row[:length].numpy(), prepared.dev.data.audio(by_name[name], 8000))
+            assert torch.equal(row[:length], features(prepared, prepared.dev, by_name[name]))
 
 
 def test_steps_of_the_whole_run(prepared, tones):
@@ -103,3 +109,23 @@ def test_steps_of_the_whole_run(prepared, tones):
     accumulated = prepare(settings("training.batch_seconds=6", "training.sort_first_epoch=true", "training.accumulate=4"),
                           tones / "train", tones / "dev")
     assert SpeechData(accumulated).total_steps() == sum(-(-count // 4) for count in plans)
+
+
+def test_training_is_warped_and_dithered_by_epoch_and_dev_is_not(tones):
+    prepared = prepare(settings("augment.vtlp=[0.9,1.1]", "features.dither=1.0"), tones / "train", tones / "dev")
+    data = SpeechData(prepared)
+    for part, dataset, differs in ((prepared.train, data.train_set, True), (prepared.dev, data.dev_set, False)):
+        plain = features(prepared, part, part.data.utterances[0]).numpy()
+        first, again, other = (dataset[(epoch, 0)].inputs for epoch in (1, 1, 2))
+        assert np.array_equal(first, again) and first.shape == plain.shape
+        assert np.array_equal(first, other) == np.array_equal(first, plain) == (not differs)
+
+
+def test_warps_lie_in_their_range_in_hundredths(tones):
+    """Hundredths, so that few filterbanks are made; the banks that the extractor keeps are those it has met."""
+    data = SpeechData(prepare(settings("augment.vtlp=[0.9,1.1]"), tones / "train", tones / "dev"))
+    for epoch in range(30):
+        data.train_set[(epoch, 0)]
+    warps = [warp for warp, _ in data.train_set.transform.extractor._banks if warp != 1.0]
+    assert len(warps) > 8 and min(warps) < 0.93 and max(warps) > 1.07
+    assert all(0.899 < warp < 1.101 and abs(100 * warp - round(100 * warp)) < 1e-4 for warp in warps)
