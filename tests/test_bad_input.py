@@ -14,6 +14,7 @@ Rows are those of the table of bad input in docs/architecture.md. What another f
     disk full, killed        test_a_full_disk..., test_killed...             test_system.py, training/test_exact.py
     foreign model            test_a_model_file_from_elsewhere                cli/test_decode.py
     shell commands           test_no_command...                              corpus/test_archive.py, cli/test_decode.py
+    broken ARPA file                                                         text/test_arpa.py, cli/test_lm.py
     absent paths             test_absent_paths...
 """
 
@@ -308,8 +309,8 @@ def test_a_loss_that_is_not_finite_is_skipped_named_and_saved(asr, corpus, monke
     names = [line.split()[0] for line in (corpus / "train" / "text").read_text().splitlines()]
     original = SpeechTask._losses
 
-    def spoilt(self, features, frames, batch):
-        losses = original(self, features, frames, batch)
+    def spoilt(self, features, batch):
+        losses = original(self, features, batch)
         return losses.masked_fill(torch.tensor([name == names[4] for name in batch.ids]), float("nan"))
 
     monkeypatch.setattr(SpeechTask, "_losses", spoilt)
@@ -538,8 +539,14 @@ def test_no_command_in_wav_scp_is_run_unless_allowed(asr, corpus, command):
     ("train --config {config} --train {train} --dev {none} --exp {out}", "no such data directory"),
     ("decode --model {none} --data {train} --out {out}", "no such model file; train one with `asr train`"),
     ("decode --model {model} --data {none} --out {out}", "no such data directory"),
-    ("score --ref {none} --hyp {train}/text --out {out}", "no such text file of references"),
-    ("score --ref {train}/text --hyp {none} --out {out}", "no such text file of hypotheses"),
+    ("align --model {none} --data {train} --out {out}", "no such model file; train one with `asr train`"),
+    ("align --model {model} --data {none} --out {out}", "no such data directory"),
+    ("lm build --text {none} --out {out}", "no such text file"),
+    ("lm perplexity --lm {none} --text {train}/text", "no such ARPA file; `asr lm build` writes one"),
+    ("decode --model {model} --data {train} --out {out} --method beam --lm {none}", "no such ARPA file"),
+    ("decode --model {model} --data {train} --out {out} --tuned {none}", "no such tuned.json"),
+    ("score --ref {none} --hyp {train}/text --out {out}", "no such file of references"),
+    ("score --ref {train}/text --hyp {none} --out {out}", "no such file of hypotheses"),
     ("score --ref {train}/text --hyp {train}/text --utt2spk {none} --out {out}", "no such utt2spk file"),
     ("transcribe --model {none} {train}/wav --out {out}", "no such model file; train one with `asr train`"),
     ("transcribe --model {model} {train}/wav {none} --out {out}", "no such file or folder"),
@@ -556,7 +563,7 @@ def test_absent_paths_are_wrong_use_before_any_work(asr, made, tmp_path, argumen
 
 @pytest.mark.parametrize(("arguments", "said"), [
     ("features {model}", "not a data directory"), ("decode --model {train} --data {train} --out {out}", "name the model file"),
-    ("score --ref {train} --hyp {train}/text", "name the text file of references itself")])
+    ("score --ref {train} --hyp {train}/text", "name the file of references itself")])
 def test_a_file_for_a_folder_and_a_folder_for_a_file(asr, made, tmp_path, arguments, said):
     places = {"train": made / "train", "model": made / "model.safetensors", "out": tmp_path / "out"}
     ended = asr(*arguments.format(**places).split())

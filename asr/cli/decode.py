@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli import search
 from asr.cli.paths import need_dir, need_model
 from asr.errors import AsrError
 
@@ -15,7 +16,10 @@ def command(
     model: Annotated[Path, typer.Option(help="The model file, model.safetensors.")],
     data: Annotated[Path, typer.Option(help="A Kaldi data directory.")],
     out: Annotated[Path, typer.Option(help="The decode folder to write.")],
-    method: Annotated[str, typer.Option(help="greedy: the most probable token of every frame.")] = "greedy",
+    method: search.Method = "greedy",
+    tune: Annotated[bool, typer.Option("--tune", help="Find the weights that make the fewest word errors on this data, which must "
+                                                      "be dev and never test; calibrate confidences.")] = False,
+    tuned: search.Tuned = None,
     batch_seconds: Annotated[float, typer.Option(help="Padded audio seconds in a batch; the transcripts do not depend "
                                                       "on it.")] = 120.0,
     nbest: Annotated[int, typer.Option(help="Write nbest.jsonl with at most this many transcripts an utterance (greedy "
@@ -25,6 +29,18 @@ def command(
     allow_pipes: Annotated[bool, typer.Option("--allow-pipes", help="Run the shell commands in wav.scp (entries that "
                                                                     "end in `|`).")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto",
+    beam: search.Beam = 16,
+    lm: search.Lm = None,
+    lm_unit: search.LmUnit = "word",
+    lexicon: search.Lexicon = None,
+    hotwords: search.Hotwords = None,
+    hotword_boost: search.HotwordBoost = 5.0,
+    lm_weight: search.LmWeight = None,
+    word_bonus: search.WordBonus = None,
+    blank_penalty: search.BlankPenalty = None,
+    token_threshold: search.TokenThreshold = 12.0,
+    beam_threshold: search.BeamThreshold = 20.0,
+    blank_skip: search.BlankSkip = 1.0,
 ) -> None:
     """Transcribe a data directory: text, words.ctm and decode.json in one folder.
 
@@ -38,9 +54,20 @@ def command(
                  --out exp/commands/crnn/decode_test_greedy
       asr score --ref data/commands/test/text \\
                 --hyp exp/commands/crnn/decode_test_greedy/text
+
+    \b
+    With a language model, its weight found on dev:
+      asr lm build --kaldi --text data/commands/train/text --out lm.arpa
+      asr decode --model model.safetensors --data data/commands/dev \\
+                 --out decode_dev_beam --method beam --lm lm.arpa --tune
+      asr decode --model model.safetensors --data data/commands/test \\
+                 --out decode_test_beam --method beam --lm lm.arpa \\
+                 --tuned decode_dev_beam/tuned.json
     """
     need_model(model)
     need_dir(data)
+    options = search.decoder_options(method, beam, lm, lm_unit, lexicon, hotwords, hotword_boost, lm_weight, word_bonus,
+                                     blank_penalty, token_threshold, beam_threshold, blank_skip, tuned)
     import torch
 
     from asr.cli.progress import progress
@@ -49,8 +76,14 @@ def command(
     from asr.transcription.decode import decode_dir
 
     torch.set_num_threads(choose_threads())
-    report = decode_dir(model, DataDir.load(data, allow_pipes=allow_pipes), out, method, batch_seconds, device, archived,
-                        nbest, watch=lambda batches: progress(batches, "decoding, batches"))
+    report = decode_dir(model, DataDir.load(data, allow_pipes=allow_pipes), out, options, batch_seconds, device, archived,
+                        nbest, tuned, tune, lambda batches: progress(batches, "decoding, batches"),
+                        lambda points: progress(points, "tuning, points"))
+    if report.tuned is not None:
+        best = report.tuned.weights
+        print(f"best of {len(report.tuned.points)} points: lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, "
+              f"blank_penalty {best.blank_penalty:g}: {dict(report.tuned.points)[best]} errors in {report.tuned.words} words; "
+              f"{out / 'tuned.json'}")
     factor = "" if report.real_time_factor is None else f", real-time factor {report.real_time_factor:.4f}"
     print(f"{len(report.results)} utterances, {report.audio_seconds:.1f} s of audio in {report.wall_seconds:.1f} s{factor}: "
           f"{out / 'text'}")

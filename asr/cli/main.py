@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from asr import __version__
-from asr.cli import data, decode, features, score, tokenizer, train, transcribe
+from asr.cli import align, compare, data, decode, features, lm, report, score, tokenizer, train, transcribe
 from asr.errors import AsrError, UsageError
 
 app = typer.Typer(name="asr", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Speech recognition on convolutional-recurrent networks and CTC.")
 app.add_typer(data.app, name="data")
-for module in (features, tokenizer, train, decode, score, transcribe):
+app.add_typer(lm.app, name="lm")
+for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli import search
 from asr.cli.paths import need_model
 from asr.errors import AudioError, UsageError
 
@@ -21,7 +22,21 @@ def command(
     channel: Annotated[int | None, typer.Option(help="Take this channel, counted from 0; without it, all are "
                                                         "averaged.", min=0)] = None,
     batch_seconds: Annotated[float, typer.Option(help="Padded audio seconds in a batch.")] = 120.0,
+    method: search.Method = "greedy",
+    tuned: search.Tuned = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto",
+    beam: search.Beam = 16,
+    lm: search.Lm = None,
+    lm_unit: search.LmUnit = "word",
+    lexicon: search.Lexicon = None,
+    hotwords: search.Hotwords = None,
+    hotword_boost: search.HotwordBoost = 5.0,
+    lm_weight: search.LmWeight = None,
+    word_bonus: search.WordBonus = None,
+    blank_penalty: search.BlankPenalty = None,
+    token_threshold: search.TokenThreshold = 12.0,
+    beam_threshold: search.BeamThreshold = 20.0,
+    blank_skip: search.BlankSkip = 1.0,
 ) -> None:
     """Transcribe audio files: a line each on the screen, or files under --out.
 
@@ -38,6 +53,8 @@ def command(
     from asr.transcription.files import find_inputs, parse_formats, transcribe_files, write_transcript
 
     need_model(model)
+    options = search.decoder_options(method, beam, lm, lm_unit, lexicon, hotwords, hotword_boost, lm_weight, word_bonus,
+                                     blank_penalty, token_threshold, beam_threshold, blank_skip, tuned)
     formats = parse_formats(format)
     if out is None and formats != ["txt"]:
         raise UsageError(f"--format {format} writes files; name their folder with --out")
@@ -48,9 +65,12 @@ def command(
     from asr.cli.progress import progress
     from asr.system import choose_threads
     from asr.transcription.recognizer import Recognizer
+    from asr.transcription.tuning import with_tuned
 
     torch.set_num_threads(choose_threads())
-    transcripts = transcribe_files(Recognizer.load(model, device), names, batch_seconds, channel)
+    recognizer = Recognizer.load(model, device)
+    recognizer = recognizer.with_options(with_tuned(options, tuned, recognizer.model))
+    transcripts = transcribe_files(recognizer, names, batch_seconds, channel)
     failed = 0
     # Without --out the printed lines show the progress, and a bar would catch them from a redirected standard output.
     for done in transcripts if out is None else progress(transcripts, "transcribing, files", total=len(names)):

@@ -1,6 +1,12 @@
 """Connectionist temporal classification: the loss, and decoding of its outputs."""
 
-from asr.ctc.greedy import Hypothesis, greedy
+from asr.ctc.align import WILDCARD, Alignment, align
+from asr.ctc.beam import BeamSearch, beam_search
+from asr.ctc.greedy import greedy
+from asr.ctc.hotwords import read_hotwords
+from asr.ctc.hypothesis import Hypothesis
+from asr.ctc.lexicon import Lexicon
 from asr.ctc.loss import ctc_loss
 
-__all__ = ["Hypothesis", "ctc_loss", "greedy"]
+__all__ = ["WILDCARD", "Alignment", "BeamSearch", "Hypothesis", "Lexicon", "align", "beam_search", "ctc_loss", "greedy",
+           "read_hotwords"]

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A decoded utterance. The three lists run alongside each other, one entry a token."""
-
-    tokens: list[int]
-    score: float
-    """Log-probability of the path of frames."""
-    frames: list[int]
-    """The first output frame of each token."""
-    ends: list[int]
-    """One past the last output frame of each token's run."""
-    confidence: list[float]
-    """The mean posterior of each token over its frames."""
+from asr.ctc.hypothesis import Hypothesis
 
 
 def greedy(log_probs: Tensor, lengths: Tensor, blank: int = 0) -> list[Hypothesis]:
@@ -36,9 +22,9 @@ def greedy(log_probs: Tensor, lengths: Tensor, blank: int = 0) -> list[Hypothesi
         values, counts = torch.unique_consecutive(path, return_counts=True)
         stops = counts.cumsum(0)
         starts = stops - counts
-        sums = torch.cat([scores.new_zeros(1), scores.exp().double().cumsum(0)])
         kept = values != blank
-        means = (sums[stops] - sums[starts]) / counts
-        found.append(Hypothesis(values[kept].tolist(), float(scores.double().sum()), starts[kept].tolist(),
-                                stops[kept].tolist(), means[kept].tolist()))
+        peaks = np.exp(np.maximum.reduceat(scores.double().numpy(), starts.numpy())) if size else np.empty(0)
+        score = float(scores.double().sum())
+        found.append(Hypothesis(values[kept].tolist(), score, score, 0.0, starts[kept].tolist(), stops[kept].tolist(),
+                                peaks[kept.numpy()].tolist()))
     return found

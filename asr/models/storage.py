@@ -1,8 +1,9 @@
 """The model file: one `model.safetensors` with the weights and, in its metadata, everything else.
 
 The metadata is one entry, ``asr``, a JSON object: ``format`` (name and version of this layout), ``config`` (the resolved
-configuration), ``tokenizer``, ``notes`` (commit, seed, training data fingerprint, dev error). One entry, because
-safetensors writes several in random order, and the same training must end in the same bytes.
+configuration), ``tokenizer``, ``notes`` (commit, seed, training data fingerprint, dev error), and ``timing``, the
+characters of the timing model, where there is one. One entry, because safetensors writes several in random order, and
+the same training must end in the same bytes.
 No pickle is read, so a model file from elsewhere can run no code.
 """
 
@@ -23,6 +24,7 @@ from asr.config import Config, parse_config
 from asr.errors import AsrError, ModelError
 from asr.features import FrontEnd
 from asr.models.cascade import CascadeCrnn, build_model
+from asr.models.timing import TimingModel
 from asr.system import atomic_open
 from asr.text import Tokenizer
 
@@ -41,6 +43,8 @@ class SpeechModel:
     path: str = ""
     fingerprint: str = ""
     """SHA-256 of the file, in hex."""
+    timing: TimingModel | None = None
+    """Tells where words are; None where the training data did not suffice for one."""
 
     @property
     def device(self) -> torch.device:
@@ -50,6 +54,11 @@ class SpeechModel:
     def seconds_per_frame(self) -> float:
         """Duration of one output frame."""
         return self.network.frame_subsampling * self.frontend.frame_shift
+
+    @torch.inference_mode()
+    def extract(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """waveforms (B, N), lengths (B,) -> features before normalisation (B, T, F), frames (B,), on the model's device."""
+        return self.frontend.extract(waveforms.to(self.device), lengths.to(self.device))
 
     @torch.inference_mode()
     def log_probs(self, waveforms: Tensor, lengths: Tensor, stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -68,11 +77,14 @@ class SpeechModel:
 
 
 def save_model(path: str | Path, network: nn.Module, frontend: FrontEnd, config: Config, tokenizer: Tokenizer,
-               notes: dict[str, str]) -> None:
+               notes: dict[str, str], timing: TimingModel | None = None) -> None:
     """Write the model file, whole or not at all."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"frontend.{name}": value for name, value in frontend.state_dict().items()}
     metadata = {"format": FORMAT, "config": config.model_dump(mode="json"), "tokenizer": tokenizer.state(), "notes": notes}
+    if timing is not None:
+        tensors |= {"timing.mean": torch.from_numpy(timing.mean), "timing.variance": torch.from_numpy(timing.variance)}
+        metadata["timing"] = timing.characters
     save_tensors(path, tensors, {"asr": json.dumps(metadata, ensure_ascii=False)})
 
 
@@ -113,10 +125,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechMo
         for name, module in (("network", network), ("frontend", frontend)):
             prefix = f"{name}."
             module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+        timing = None
+        if "timing" in metadata:
+            timing = TimingModel.of(metadata["timing"], tensors["timing.mean"].numpy(), tensors["timing.variance"].numpy())
     except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
     return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, notes, str(path),
-                       _sha256(path))
+                       _sha256(path), timing)
 
 
 def _sha256(path: Path) -> str:

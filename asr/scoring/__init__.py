@@ -6,11 +6,19 @@
     '%WER 25.00 [ 1 / 4, 0 ins, 0 del, 1 sub ]'
 """
 
+from asr.scoring.agreement import Agreement
 from asr.scoring.align import Counts
-from asr.scoring.files import as_json, summary, write_scores
+from asr.scoring.comparison import Comparison, compare
+from asr.scoring.files import as_json, load_scores, summary, write_scores
+from asr.scoring.formats import FORMATS
 from asr.scoring.intervals import bootstrap_interval
+from asr.scoring.matched_pairs import MatchedPairs, mapsswe
 from asr.scoring.pretty import pretty
-from asr.scoring.wer import Scores, SpeakerScore, UtteranceScore, error_rate, score
+from asr.scoring.rules import RULES, Rules
+from asr.scoring.scores import Scores, UtteranceScore
+from asr.scoring.slices import Slice
+from asr.scoring.wer import error_rate, score
 
-__all__ = ["Counts", "Scores", "SpeakerScore", "UtteranceScore", "as_json", "bootstrap_interval", "error_rate", "pretty",
-           "score", "summary", "write_scores"]
+__all__ = ["FORMATS", "RULES", "Agreement", "Comparison", "Counts", "MatchedPairs", "Rules", "Scores", "Slice", "UtteranceScore",
+           "as_json", "bootstrap_interval", "compare", "error_rate", "load_scores", "mapsswe", "pretty", "score", "summary",
+           "write_scores"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from asr.scoring.align import CORRECT
-from asr.scoring.wer import UtteranceScore
+from asr.scoring.align import ERRORS
+from asr.scoring.scores import UtteranceScore
 
 _COLUMNS = 110  # a longer alignment goes on in a further block
 
@@ -27,7 +27,8 @@ def pretty(utterance: UtteranceScore, columns: int = _COLUMNS) -> str:
         HYP: the bat on  sat
         OPS:     I   S
 
-    Stars stand where one side has no word; an operation is S (substitution), D (deletion) or I (insertion).
+    Stars stand where one side has no word; an operation is S (substitution), D (deletion) or I (insertion). An optional
+    word that sclite's rules forgive has stars on the other side and no operation.
     """
     speaker = f" (speaker {utterance.speaker})" if utterance.speaker is not None else ""
     lines = [f"{utterance.id}{speaker}: {_plural(utterance.words.errors, 'error')} / "
@@ -40,7 +41,7 @@ def pretty(utterance: UtteranceScore, columns: int = _COLUMNS) -> str:
             lines += _block(rows)
             rows, used = ([], [], []), 0
         used += width + 1
-        for row, word in zip(rows, (ours, theirs, "" if letter == CORRECT else letter)):
+        for row, word in zip(rows, (ours, theirs, letter if letter in ERRORS else "")):
             text = "*" * width if word is None else word
             row.append(text + " " * (width - display_width(text)))
     if rows[0]:

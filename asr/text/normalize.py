@@ -10,11 +10,10 @@ import difflib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from asr.errors import UsageError
-
-_APOSTROPHES = "'\u2019\u02bc"  # typewriter, typographic, modifier letter
+from asr.text.english import english
+from asr.text.plain import arabic, chinese, french, german, hebrew, plain, turkish
 
 
 @dataclass(frozen=True)
@@ -41,37 +40,24 @@ def _nfc(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _basic(text: str) -> str:
-    # NFKC of the folded text once more: folding can take a composed character apart (U+01F0, for one).
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    last = len(folded) - 1
-    kept = []
-    for index, character in enumerate(folded):
-        if character in _APOSTROPHES:
-            inside = 0 < index < last and _in_word(folded[index - 1]) and _in_word(folded[index + 1])
-            kept.append("'" if inside else " ")
-        else:
-            kept.append(" " if _is_punctuation(character) else character)
-    return " ".join("".join(kept).split())
-
-
-@lru_cache(maxsize=65536)
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character).startswith("P")
-
-
-@lru_cache(maxsize=65536)
-def _in_word(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LNM" and character not in _APOSTROPHES
-
-
 NORMALIZERS: dict[str, Normalizer] = {
     normalizer.name: normalizer
     for normalizer in (
         Normalizer("none", 1, "the text as it stands", _none),
         Normalizer("nfc", 1, "Unicode NFC; runs of whitespace become one space", _nfc),
         Normalizer("basic", 1, "Unicode NFKC, case folded, punctuation (but not apostrophes within words) becomes a space, "
-                               "runs of whitespace become one space", _basic),
+                               "runs of whitespace become one space", plain),
+        Normalizer("english", 1, "numbers, money, times, symbols and some abbreviations as they are spoken in English, then "
+                                 "as basic", english),
+        Normalizer("basic-ar", 1, "as basic; Arabic vowel signs and tatweel go", arabic),
+        Normalizer("basic-az", 1, "as basic; the capitals of i and dotless i are those of Azerbaijani", turkish),
+        Normalizer("basic-de", 1, "as basic; sharp s stays", german),
+        Normalizer("basic-fr", 1, "as basic; an apostrophe parts words", french),
+        Normalizer("basic-he", 1, "as basic; Hebrew points and accents go", hebrew),
+        Normalizer("basic-it", 1, "as basic; an apostrophe parts words", french),
+        Normalizer("basic-ja", 1, "as basic; each Han character and each kana is a word", chinese),
+        Normalizer("basic-tr", 1, "as basic; the capitals of i and dotless i are those of Turkish", turkish),
+        Normalizer("basic-zh", 1, "as basic; each Han character and each kana is a word", chinese),
     )
 }
 

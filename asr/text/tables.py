@@ -10,6 +10,7 @@ from asr.errors import DataError, UsageError
 
 _WHITESPACE = " \t\r\f\v"  # Kaldi splits at these; other Unicode spaces are part of a word
 _RUNS = re.compile(f"[{_WHITESPACE}]+")
+_OTHERS = re.compile(f"[{_WHITESPACE[1:]}]")
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
@@ -53,4 +54,6 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 def words(text: str) -> list[str]:
     """The words of a transcript, as Kaldi splits it."""
+    if _OTHERS.search(text) is None:  # the usual case, several times as fast
+        return [word for word in text.split(" ") if word]
     return [word for word in _RUNS.split(text) if word]

@@ -20,14 +20,16 @@ from safetensors.torch import load_file
 
 from asr.config import Config, dump_config
 from asr.errors import ConfigError, UsageError
-from asr.features import FrontEnd, WaveAugment
+from asr.features import FrontEnd, WaveAugment, raw_features
 from asr.models import summarize
 from asr.models.storage import save_model
+from asr.models.timing import TimingModel
+from asr.models.timing_fit import timing_of
 from asr.system import choose_device, choose_threads, environment, write_text
 from asr.text import build_tokenizer, get_normalizer
 from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
-from asr.training.preparation import prepare
+from asr.training.preparation import Prepared, prepare
 from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, weights_path
 from asr.training.task import SpeechTask
 
@@ -127,8 +129,20 @@ def _finish(task: SpeechTask, data: SpeechData, report: Report, exp: Path, devic
              "training_data": prepared.fingerprint, "training_hours": f"{prepared.train.hours:.3f}",
              **{name: f"{value:.6g}" for name, value in results[chosen].items()}}
     draw_curves(report.rows, exp / "curves.png")
-    save_model(exp / "model.safetensors", task.network, prepared.frontend, config, prepared.tokenizer, notes)
+    timing = _timing(prepared)
+    save_model(exp / "model.safetensors", task.network, prepared.frontend, config, prepared.tokenizer, notes, timing)
     log.info("%s: %s; %.0f s in all", exp / "model.safetensors", chosen, time.monotonic() - started)
+
+
+def _timing(prepared: Prepared) -> TimingModel | None:
+    """The model of where words are, from the training data as they are, not augmented."""
+    data, frontend, archived = prepared.train.data, prepared.frontend.cpu(), prepared.config.training.archived
+    known = {utterance.id: utterance for utterance in data.utterances}
+    timing = timing_of(prepared.train.texts, dict(zip(known, prepared.train.durations)),
+                       lambda key: raw_features(data, known[key], frontend, archived), prepared.config.features.kind)
+    if timing is None:
+        log.info("fewer than 20 training utterances are short enough for a timing model: times of words will be the network's")
+    return timing
 
 
 @torch.no_grad()

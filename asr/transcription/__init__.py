@@ -1,8 +1,10 @@
-"""From audio to words: the recogniser, decoding of data directories, transcription of files, and the writers."""
+"""From audio to words: the recogniser, decoding and alignment of data directories, transcription of files, the writers."""
 
+from asr.transcription.align import AlignReport, align_dir
 from asr.transcription.decode import DecodeReport, decode_dir
 from asr.transcription.files import Transcript, transcribe_files
 from asr.transcription.recognizer import Recognizer
 from asr.transcription.result import Alternative, Result, Word
 
-__all__ = ["Alternative", "DecodeReport", "Recognizer", "Result", "Transcript", "Word", "decode_dir", "transcribe_files"]
+__all__ = ["AlignReport", "Alternative", "DecodeReport", "Recognizer", "Result", "Transcript", "Word", "align_dir",
+           "decode_dir", "transcribe_files"]

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from asr.corpus import DataDir, Utterance
-from asr.errors import AsrError, AudioError, DataError, UsageError
-from asr.system import environment, write_text
-from asr.transcription.batches import batches_by_length
-from asr.transcription.inputs import ArchivedInputs, AudioInputs, Inputs, log_probs, stats_by_speaker
+from asr.corpus import DataDir
+from asr.errors import UsageError
+from asr.text import Tokenizer
+from asr.transcription.decoder import GREEDY, DecoderOptions
+from asr.transcription.directory import Heard, Watch, make_folder, open_inputs, place_of, summary, walk, write_folder
 from asr.transcription.recognizer import Recognizer
-from asr.transcription.result import Result
-from asr.transcription.writers import Place, ctm, kaldi_text, nbest_jsonl
+from asr.transcription.result import Result, calibrated
+from asr.transcription.tuning import Emitted, Tuned, calibrate, calibration_error, judged, save_tuned, tune, with_tuned
+from asr.transcription.tuning import Watch as WatchPoints
+from asr.transcription.writers import ctm, kaldi_text, nbest_jsonl
 
 logger = logging.getLogger("asr")
-METHODS = ("greedy",)
-Batches = list[list[Utterance]]
-Watch = Callable[[Batches], Iterable[list[Utterance]]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,11 @@ class DecodeReport:
     """Decoded as empty: their audio is shorter than one window of the front-end."""
     audio_seconds: float
     wall_seconds: float
+    frames: int
+    """Output frames of the network."""
+    skipped: int
+    """Of them, those that ``blank_skip`` took for certain blanks."""
+    tuned: Tuned | None = None
 
     @property
     def real_time_factor(self) -> float | None:
@@ -45,123 +44,99 @@ class DecodeReport:
         return self.wall_seconds / self.audio_seconds if self.audio_seconds else None
 
 
-def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, method: str = "greedy",
+def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, options: DecoderOptions = GREEDY,
                batch_seconds: float = 120.0, device: str = "auto", archived: bool = False, nbest: int = 0,
-               watch: Watch = iter) -> DecodeReport:
+               tuned: str | Path | None = None, tuning: bool = False, watch: Watch = iter,
+               watch_tuning: WatchPoints = iter) -> DecodeReport:
     """Decode every utterance of ``data`` and write the decode folder ``out``.
 
-    ``model``: a model file, loaded onto ``device``, or a Recognizer, which stays where it is. ``batch_seconds``: padded
+    ``model``: a model file, loaded onto ``device``, or a Recognizer, whose model is used where it is. ``batch_seconds``: padded
     audio seconds in a batch; memory and speed depend on it, the transcripts do not. ``archived``: read the features
     that ``asr features`` wrote (feats.scp) in place of the audio; they must have the model's own configuration.
     A model with speaker CMVN takes its statistics from cmvn.scp, else from all of a speaker's utterances in ``data``.
-    ``watch`` is given the list of batches and yields them on, to show how far the work is.
+    ``tuned``: a tuned.json, whose weights and calibration take the place of those in ``options``.
+    ``tuning``: find both on this data, whose transcripts it needs, and decode with them.
+    ``watch`` is given the list of batches and yields them on, to show how far the work is; ``watch_tuning`` the points of a grid.
 
-    Written: ``text`` and ``words.ctm``, ``nbest.jsonl`` with at most ``nbest`` transcripts where that is not 0, and last
-    ``decode.json``: its presence says that the folder is complete. An utterance whose audio or features cannot be read
-    is named on the log and in ``decode.json`` and is in none of the others; the caller sees it in ``report.failed``.
+    Written: ``text`` and ``words.ctm``, ``nbest.jsonl`` with at most ``nbest`` transcripts where that is not 0, tuned.json,
+    tuning.tsv and tuning.png where there was tuning, and last ``decode.json``: its presence says that the folder is complete.
+    An utterance whose audio or features cannot be read is named on the log and in ``decode.json`` and is in none of the others;
+    the caller sees it in ``report.failed``.
 
-    Raises UsageError, ModelError, and DataError for feature archives that do not fit, before any work.
+    Raises UsageError, ModelError, and DataError for files that do not fit, before any work.
     """
-    if method not in METHODS:
-        raise UsageError(f"--method {method}: choose from {', '.join(METHODS)}")
     if not batch_seconds > 0:
         raise UsageError(f"--batch-seconds {batch_seconds:g}: must be above zero")
-    if nbest < 0 or (nbest > 1 and method == "greedy"):
+    if nbest < 0 or (nbest > 1 and options.method == "greedy"):
         raise UsageError(f"--nbest {nbest}: greedy decoding finds one transcript; ask for 0 or 1")
+    if tuning and tuned is not None:
+        raise UsageError("--tune finds weights and --tuned gives them: choose one")
     recognizer = model if isinstance(model, Recognizer) else Recognizer.load(model, device)
-    inputs = ArchivedInputs(recognizer.model, data) if archived else AudioInputs(recognizer.model, data)
+    references = _references(data, recognizer.model.tokenizer)
+    if tuning and len(references) < len(data):
+        raise UsageError(f"--tune: {len(data) - len(references)} of {len(data)} utterances have no transcript in {data.path}/text")
+    if options.method == "beam" and nbest > 1:  # more than asked for: hypotheses that read alike count once
+        options = replace(options, nbest=max(options.beam, nbest))
+    options = with_tuned(options, tuned, recognizer.model)
+    recognizer = recognizer.with_options(replace(options, calibration=None))
+    inputs = open_inputs(recognizer.model, data, archived)
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot make the decode folder: {error.strerror}") from None
-    report = _decode(recognizer, data, inputs, batch_seconds, watch)
-    settings = {"method": method, "batch_seconds": batch_seconds, "device": str(recognizer.model.device),
-                "archived": archived, "nbest": nbest}
-    files = {"text": kaldi_text(report.results),
-             "words.ctm": ctm(report.results, {utterance.id: _place(data, utterance) for utterance in data.utterances})}
-    if nbest:
-        files["nbest.jsonl"] = nbest_jsonl(report.results, nbest)
-    files["decode.json"] = _summary(recognizer, data, report, settings)
-    _write_folder(out, files)
+    make_folder(out, "decode")
+
+    started = time.perf_counter()
+    failed: dict[str, str] = {}
+    batches: Iterable[Heard] = walk(recognizer.model, data, inputs, data.utterances, batch_seconds, watch, failed)
+    found = None
+    if tuning:
+        batches = [batch.on_cpu() for batch in batches]
+        found = tune(recognizer.decoder, [Emitted.of(batch) for batch in batches], references, watch_tuning)
+        recognizer = recognizer.with_decoder(recognizer.decoder.reweighted(found.weights))
+    report = replace(_decode(recognizer, batches, started, failed), tuned=found)
+    calibration, confidence = options.calibration, {}
+    if tuning:
+        calibration, confidence = calibrate(report.results, references)
+    elif calibration is not None:
+        confidence = calibration_error(*judged(report.results, references), calibration)
+    if calibration is not None:
+        report = replace(report, results={key: calibrated(result, calibration) for key, result in report.results.items()})
+
+    settings = {**replace(recognizer.decoder.options, calibration=calibration).settings(), "batch_seconds": batch_seconds,
+                "device": str(recognizer.model.device), "archived": archived, "nbest": nbest,
+                "tuned": None if tuned is None else str(tuned)}
+    if found is not None:
+        save_tuned(out, found, calibration, confidence, settings, recognizer.model, str(data.path or ""))
+    _write(out, data, report, nbest, summary(
+        recognizer.model, data, settings, {"decoded": len(report.results), "frames": report.frames, "skipped": report.skipped},
+        report.failed, {"too_short": report.too_short, "confidence": confidence}, report.audio_seconds, report.wall_seconds))
     return report
 
 
-def _decode(recognizer: Recognizer, data: DataDir, inputs: Inputs, batch_seconds: float,
-            watch: Watch) -> DecodeReport:
-    started = time.perf_counter()
-    failed: dict[str, str] = {}
-    known: list[tuple[Utterance, float]] = []
-    for utterance in data.utterances:
-        try:
-            known.append((utterance, inputs.duration(utterance)))
-        except (AudioError, DataError) as error:
-            _note_failure(failed, utterance, error)
-    batches = [[known[index][0] for index in batch]
-               for batch in batches_by_length([duration for _, duration in known], batch_seconds)]
-    by_speaker = recognizer.model.config.features.cmvn == "speaker"
-    stats = stats_by_speaker(recognizer.model, data, inputs, batches) if by_speaker else {}
+def _references(data: DataDir, tokenizer: Tokenizer) -> dict[str, str]:
+    """The transcripts there are, as the model writes."""
+    return {utterance.id: tokenizer.normalize(utterance.text) for utterance in data.utterances if utterance.text is not None}
+
+
+def _decode(recognizer: Recognizer, batches: Iterable[Heard], started: float, failed: dict[str, str]) -> DecodeReport:
     found: dict[str, Result] = {}
     too_short: list[str] = []
-    for batch in watch(batches):
-        kept, arrays = [], []
-        for utterance in batch:
-            try:
-                arrays.append(inputs.read(utterance))
-                kept.append(utterance)
-            except (AudioError, DataError) as error:
-                _note_failure(failed, utterance, error)
-        if not kept:
-            continue
-        chosen = torch.stack([stats[utterance.speaker] for utterance in kept]) if by_speaker else None
-        emissions, frames = log_probs(recognizer.model, inputs, arrays, chosen)
-        results = recognizer.results(emissions, frames, list(map(inputs.seconds, kept, arrays)))
-        found.update((utterance.id, result) for utterance, result in zip(kept, results))
-        too_short += [utterance.id for utterance, count in zip(kept, frames.tolist()) if not count]
+    frames = skipped = 0
+    for utterances, emissions, durations in batches:
+        results = recognizer.results(emissions.log_probs, emissions.frames, durations, emissions.features)
+        found.update((utterance.id, result) for utterance, result in zip(utterances, results))
+        too_short += [utterance.id for utterance, count in zip(utterances, emissions.frames.tolist()) if not count]
+        frames += int(emissions.frames.sum())
+        skipped += recognizer.decoder.skipped(emissions.log_probs, emissions.frames)
     if too_short:
         logger.warning("%d utterance(s) shorter than one window are decoded as empty: %s", len(too_short),
                        ", ".join(sorted(too_short)[:10]) + (" ..." if len(too_short) > 10 else ""))
     return DecodeReport(found, dict(sorted(failed.items())), sorted(too_short),
-                        sum(result.duration for result in found.values()), time.perf_counter() - started)
+                        sum(result.duration for result in found.values()), time.perf_counter() - started, frames, skipped)
 
 
-def _note_failure(failed: dict[str, str], utterance: Utterance, error: AsrError) -> None:
-    failed[utterance.id] = str(error)
-    logger.error("utterance %s: %s", utterance.id, error)
-
-
-def _place(data: DataDir, utterance: Utterance) -> Place:
-    """Recording and channel as `reco2file_and_channel` names them; else the recording's id, and channel A, B ... or 1."""
-    named = data.tables.get("reco2file_and_channel", {}).get(utterance.recording, "").split()
-    if len(named) == 2:
-        return Place(named[0], named[1], utterance.start)
-    channel = "1" if utterance.channel is None else chr(ord("A") + utterance.channel)
-    return Place(utterance.recording, channel, utterance.start)
-
-
-def _summary(recognizer: Recognizer, data: DataDir, report: DecodeReport, settings: dict[str, object]) -> str:
-    model = recognizer.model
-    factor = report.real_time_factor
-    content = {"model": {"path": model.path, "fingerprint": model.fingerprint}, "data": str(data.path or ""),
-               "settings": settings, "utterances": len(data.utterances), "decoded": len(report.results),
-               "failed": report.failed, "too_short": report.too_short,
-               "audio_seconds": round(report.audio_seconds, 3), "wall_seconds": round(report.wall_seconds, 3),
-               "real_time_factor": None if factor is None else round(factor, 5), "environment": environment()}
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-
-
-def _write_folder(out: Path, files: dict[str, str]) -> None:
-    """Put the files into ``out`` in their order: all are written and on the disk before the first gets its name.
-
-    An earlier decode's files of this list, and its n-best, go; what others wrote into the folder stays.
-    """
-    try:
-        with tempfile.TemporaryDirectory(dir=out, prefix=".decode.") as folder:
-            for name, content in files.items():
-                write_text(Path(folder) / name, content)
-            for stale in ("decode.json", "nbest.jsonl"):
-                (out / stale).unlink(missing_ok=True)
-            for name in files:
-                os.replace(Path(folder) / name, out / name)
-    except OSError as error:
-        raise AsrError(f"{out}: cannot write the decode folder: {error.strerror or error}") from None
+def _write(out: Path, data: DataDir, report: DecodeReport, nbest: int, summary: str) -> None:
+    files = {"text": kaldi_text(report.results),
+             "words.ctm": ctm(report.results, {utterance.id: place_of(data, utterance) for utterance in data.utterances})}
+    if nbest:
+        files["nbest.jsonl"] = nbest_jsonl(report.results, nbest)
+    files["decode.json"] = summary
+    write_folder(out, files, ["nbest.jsonl"], "decode")

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from asr.corpus import DataDir, Utterance
@@ -55,8 +54,7 @@ class AudioInputs:
         return len(array) / self.model.config.features.sample_rate
 
     def features(self, arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        waveforms, lengths = pad(arrays)
-        return self.model.frontend.extract(waveforms.to(self.model.device), lengths.to(self.model.device))
+        return self.model.extract(*pad(arrays))
 
 
 class ArchivedInputs:
@@ -88,14 +86,6 @@ class ArchivedInputs:
     def features(self, arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         features, frames = pad(arrays)
         return features.to(self.model.device), frames.to(self.model.device)
-
-
-@torch.inference_mode()
-def log_probs(model: SpeechModel, inputs: Inputs, arrays: Sequence[np.ndarray],
-              stats: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Arrays of ``inputs`` as one batch -> log-probabilities (B, T, V), frames (B,), on the model's device."""
-    features, frames = inputs.features(arrays)
-    return model.log_probs_of_features(model.frontend.normalize(features, frames, stats), frames)
 
 
 def stats_by_speaker(model: SpeechModel, data: DataDir, inputs: Inputs,

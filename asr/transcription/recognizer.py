@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr import audio as audio_files
-from asr.ctc import greedy
+from asr.ctc import Hypothesis
 from asr.errors import AudioError, UsageError
 from asr.models.storage import SpeechModel, load_model
 from asr.system import choose_device
-from asr.transcription.result import Result, result_of
+from asr.transcription.decoder import GREEDY, Decoder, DecoderOptions, Weights
+from asr.transcription.result import Result, calibrated, result_of, spans_of
+from asr.transcription.times import hear, token_times
+
+
+class Emissions(NamedTuple):
+    """What the network makes of a batch, and what it was made of; on the model's device."""
+
+    log_probs: Tensor
+    """(B, T, V) float32"""
+    frames: Tensor
+    """(B,) int64: how many rows of each are its own"""
+    features: tuple[Tensor, Tensor]
+    """(B, T', F) float32, the front-end's before normalisation, and their frames (B,) int64"""
 
 
 class Recognizer:
@@ -24,16 +40,28 @@ class Recognizer:
     An utterance has the same transcript alone and in any batch: padding reaches neither features nor network.
     """
 
-    def __init__(self, model: SpeechModel):
+    def __init__(self, model: SpeechModel, options: DecoderOptions = GREEDY):
         self.model = model
+        self.decoder = Decoder(options, model.tokenizer)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> Recognizer:
-        """Read a ``model.safetensors`` onto ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``.
+    def load(cls, path: str | Path, device: str = "auto", options: DecoderOptions = GREEDY) -> Recognizer:
+        """Read a ``model.safetensors`` onto ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; ``options``: how to decode.
 
-        Raises ModelError for a file that is absent, damaged or foreign, UsageError for a device that is not there.
+        Raises ModelError for a file that is absent, damaged or foreign, UsageError for a device that is not there, and for
+        options UsageError and DataError.
         """
-        return cls(load_model(path, choose_device(device)))
+        return cls(load_model(path, choose_device(device)), options)
+
+    def with_options(self, options: DecoderOptions) -> Recognizer:
+        """The same model, decoded otherwise."""
+        return Recognizer(self.model, options)
+
+    def with_decoder(self, decoder: Decoder) -> Recognizer:
+        """The same model with a decoder that is made already."""
+        other = copy.copy(self)
+        other.decoder = decoder
+        return other
 
     @property
     def sample_rate(self) -> int:
@@ -49,16 +77,22 @@ class Recognizer:
         row ``b`` means something up to ``frames[b]``, which is 0 for audio shorter than one window.
         Raises UsageError for what is not such arrays, AudioError for empty or non-finite samples.
         """
-        log_probs, frames = self._emissions(waveforms, stats)
-        return log_probs.cpu(), frames.cpu()
+        found = self._emissions(waveforms, stats)
+        return found.log_probs.cpu(), found.frames.cpu()
 
-    def transcribe(self, audio: str | Path | np.ndarray, sample_rate: int | None = None) -> Result:
+    def transcribe(self, audio: str | Path | np.ndarray, sample_rate: int | None = None, **options: Any) -> Result:
         """Transcribe one file, or one 1-D float array in [-1, 1] at ``sample_rate`` (by default the model's).
+
+        ``options``: a beam search in place of the recogniser's own decoder, for this call: ``beam``, ``nbest``, ``lm``,
+        ``lexicon``, ``hotwords`` and all others of `DecoderOptions`, and the weights ``lm_weight``, ``word_bonus`` and
+        ``blank_penalty``. What they need is read anew at every call: for many, use `with_options`.
 
         Files may have any rate and number of channels; channels are averaged. Audio shorter than one window has no
         words. A model with speaker CMVN takes the recording for its own speaker.
         Raises AudioError (``<path>: cannot read: <why>``) for audio that cannot be used, UsageError for wrong arguments.
         """
+        if options:
+            return self.with_options(_options(options)).transcribe(audio, sample_rate)
         if isinstance(audio, (str, os.PathLike)):
             if sample_rate is not None:
                 raise UsageError("transcribe: a file states its own rate; give sample_rate with an array only")
@@ -83,24 +117,64 @@ class Recognizer:
         """Transcribe arrays at ``sample_rate`` as one batch; ``durations`` in seconds, else counted from the samples."""
         if durations is None:
             durations = [len(waveform) / self.sample_rate for waveform in waveforms]
-        return self.results(*self._emissions(waveforms), durations)
+        emissions = self._emissions(waveforms)
+        return self.results(emissions.log_probs, emissions.frames, durations, emissions.features)
 
-    def results(self, log_probs: Tensor, frames: Tensor, durations: Sequence[float]) -> list[Result]:
-        """Decode log-probabilities (B, T, V), frames (B,): the most probable token of each frame."""
-        return [result_of(hypothesis, self.model.tokenizer, self.model.seconds_per_frame, duration)
-                for hypothesis, duration in zip(greedy(log_probs, frames), durations)]
+    def results(self, log_probs: Tensor, frames: Tensor, durations: Sequence[float],
+                features: tuple[Tensor, Tensor] | None = None) -> list[Result]:
+        """Decode log-probabilities (B, T, V), frames (B,).
 
-    def _emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`log_probs`, left on the model's device: decoding there moves only the best token of each frame."""
+        ``features``: the front-end's before normalisation (B, T', F), and their frames (B,). With them words have the times
+        that the model's timing model hears; without, those of the network's output frames.
+        """
+        return [self.result_of(hypotheses, duration, cepstra)
+                for hypotheses, duration, cepstra in zip(self.decoder(log_probs, frames), durations,
+                                                         self.hear(len(frames), features))]
+
+    def hear(self, count: int, features: tuple[Tensor, Tensor] | None) -> list[np.ndarray] | list[None]:
+        """What the model's timing model hears of ``count`` utterances; Nones where there is none, or no features."""
+        if self.model.timing is None or features is None:
+            return [None] * count
+        return hear(*features, self.model.config.features.kind)
+
+    def result_of(self, hypotheses: Sequence[Hypothesis], duration: float, cepstra: np.ndarray | None = None) -> Result:
+        """The Result of an utterance of ``duration`` seconds from its hypotheses, of any decoder; ``cepstra`` of `hear`."""
+        tokenizer, best = self.model.tokenizer, hypotheses[0]
+        times = token_times(self.model, self.model.timing, best.tokens, list(zip(best.frames, best.ends)),
+                            spans_of(best, tokenizer), cepstra, duration)
+        result = result_of(hypotheses, tokenizer, self.model.seconds_per_frame, duration, times)
+        calibration = self.decoder.options.calibration
+        return result if calibration is None else calibrated(result, calibration)
+
+    def _emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> Emissions:
+        """`log_probs` and the features, left on the model's device: decoding moves only the best token of each frame."""
         if isinstance(waveforms, (np.ndarray, Tensor, str)):
             raise UsageError("expected a list of 1-D float32 arrays; wrap one recording as [samples]")
         checked = [_samples(waveform, f"array {index}") for index, waveform in enumerate(waveforms)]
         if not checked:
             raise UsageError("the list of arrays is empty")
-        return self.model.log_probs(*pad(checked), stats)
+        return emissions_of(self.model, *self.model.extract(*pad(checked)), stats)
 
     def _at_rate(self, samples: np.ndarray, rate: int) -> np.ndarray:
         return samples if rate == self.sample_rate else audio_files.resample(samples, rate, self.sample_rate)
+
+
+@torch.inference_mode()
+def emissions_of(model: SpeechModel, features: Tensor, frames: Tensor, stats: Tensor | None) -> Emissions:
+    """Features before normalisation (B, T, F), frames (B,) -> what the network makes of them; ``stats`` as in `log_probs`."""
+    log_probs, made = model.log_probs_of_features(model.frontend.normalize(features, frames, stats), frames)
+    return Emissions(log_probs, made, (features, frames))
+
+
+def _options(given: dict[str, Any]) -> DecoderOptions:
+    """Keyword arguments of `Recognizer.transcribe` as options of a beam search; raises UsageError for a name that is none."""
+    names = {each.name for each in fields(Weights)}
+    known = names | {each.name for each in fields(DecoderOptions)} - {"weights"}
+    if unknown := sorted(given.keys() - known):
+        raise UsageError(f"transcribe: unknown option {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    weights = Weights(**{name: value for name, value in given.items() if name in names})
+    rest = {name: value for name, value in given.items() if name not in names}
+    return DecoderOptions(**{"method": "beam", **rest}, weights=weights)
 
 
 def pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from asr.ctc.align import WILDCARD
+from asr.transcription.times import Span, frame_times
 
 if TYPE_CHECKING:
     from asr.ctc import Hypothesis
     from asr.text import Tokenizer
+    from asr.transcription.calibration import Calibration
 
 
 class Word(NamedTuple):
@@ -26,7 +31,11 @@ class Alternative(NamedTuple):
 
     text: str
     score: float
-    """Natural logarithm of the probability of its path of frames."""
+    """What they are ranked by, a natural logarithm: of greedy's path of frames, or the total of a beam search."""
+    acoustic_score: float
+    """The network's part of it."""
+    lm_score: float
+    """Log-probability in the language model, not weighted; 0 without one."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +54,46 @@ class Result:
     duration: float
 
 
-def result_of(hypothesis: Hypothesis, tokenizer: Tokenizer, seconds_per_frame: float, duration: float) -> Result:
-    """The Result of a decoded utterance of ``duration`` seconds."""
-    tokens = tokens_of(hypothesis, tokenizer, seconds_per_frame, duration)
-    words = words_of(hypothesis, tokenizer, tokens)
-    text = " ".join(word.text for word in words)
-    return Result(text, words, tokens, [Alternative(text, hypothesis.score)], duration)
+def result_of(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer, seconds_per_frame: float, duration: float,
+              times: Sequence[Span] | None = None) -> Result:
+    """The Result of a decoded utterance of ``duration`` seconds: the first hypothesis, and all as its n best.
 
-
-def tokens_of(hypothesis: Hypothesis, tokenizer: Tokenizer, seconds_per_frame: float, duration: float) -> list[Word]:
-    """The tokens of a hypothesis with their times and posteriors.
-
-    Output frame ``t`` stands for the audio from ``t * seconds_per_frame`` to ``(t + 1) * seconds_per_frame``. A token
-    starts with the first frame of its run and ends where the last frame of its run ends, so it always lasts one frame
-    or more; strides round the number of frames up, hence the cut at ``duration``.
+    ``times``: start and end of each token in seconds, as `asr.transcription.times.token_times` finds them; without them
+    each token has the time of its output frames.
     """
-    return [Word(tokenizer.tokens[token], min(first * seconds_per_frame, duration), min(end * seconds_per_frame, duration),
-                 confidence)
-            for token, first, end, confidence in zip(hypothesis.tokens, hypothesis.frames, hypothesis.ends,
-                                                     hypothesis.confidence)]
+    hypothesis = hypotheses[0]
+    if times is None:
+        times = frame_times(list(zip(hypothesis.frames, hypothesis.ends)), seconds_per_frame, duration)
+    tokens = [Word(tokenizer.tokens[token] if token != WILDCARD else "*", *span, confidence)
+              for token, span, confidence in zip(hypothesis.tokens, times, hypothesis.confidence)]
+    words = words_of(spans_of(hypothesis, tokenizer), tokens)
+    nbest: dict[str, Alternative] = {}  # tokens can spell the same words in several ways: the best stands for all
+    for each in hypotheses:
+        written = " ".join(text for text, _, _ in spans_of(each, tokenizer))
+        nbest.setdefault(written, Alternative(written, each.score, each.acoustic_score, each.lm_score))
+    return Result(next(iter(nbest)), words, tokens, list(nbest.values()), duration)
 
 
-def words_of(hypothesis: Hypothesis, tokenizer: Tokenizer, tokens: list[Word]) -> list[Word]:
-    """The words of a hypothesis: from the start of the first token of the word to the end of its last.
+def calibrated(result: Result, calibration: Calibration) -> Result:
+    """The result with the confidences of its words as probabilities; tokens keep theirs."""
+    if not result.words:
+        return result
+    probable = calibration([word.confidence for word in result.words])
+    return replace(result, words=[word._replace(confidence=float(value)) for word, value in zip(result.words, probable)])
 
-    The end is not guessed from the next word: silence, and the space of a character model, belong to no word. CTC
-    lights up a token for a frame or two where it is surest of it, so a long last sound may go on after this end.
 
-    The confidence of a word is the product of its tokens' posteriors (each the mean over the frames of the token):
-    the probability that all are right, were they independent. Greedy posteriors are sharper than they are true, so it
-    ranks words well and is not a calibrated probability.
+def spans_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> list[tuple[str, int, int]]:
+    """The words of a hypothesis, each with its first token and one past its last: a lexicon's, or the tokenizer's."""
+    return hypothesis.words if hypothesis.words is not None else tokenizer.word_spans(hypothesis.tokens)
+
+
+def words_of(spans: Sequence[tuple[str, int, int]], tokens: Sequence[Word]) -> list[Word]:
+    """Words from the start of their first token to the end of their last, which are measured both.
+
+    Silence, and the space of a character model, belong to no word, so the end of a word is not the start of the next.
+
+    The confidence of a word is the product of its tokens', each the highest posterior of its run: the probability that
+    all are right, were they independent. It ranks words well; `asr.transcription.calibration` makes it a probability.
     """
-    spans = [(text, tokens[first:past]) for text, first, past in tokenizer.word_spans(hypothesis.tokens)]
-    return [Word(text, parts[0].start, parts[-1].end, math.prod(part.confidence for part in parts)) for text, parts in spans]
+    return [Word(text, tokens[first].start, tokens[past - 1].end,
+                 math.prod(token.confidence for token in tokens[first:past])) for text, first, past in spans]

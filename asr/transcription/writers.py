@@ -24,12 +24,17 @@ def kaldi_text(results: Mapping[str, Result]) -> str:
     return "".join(f"{key} {results[key].text}".rstrip(" ") + "\n" for key in sorted(results))
 
 
-def ctm(results: Mapping[str, Result], places: Mapping[str, Place]) -> str:
-    """NIST's CTM: ``recording channel start duration word confidence``, sorted by recording, channel and time."""
-    rows = [(place.recording, place.channel, round(place.start + word.start, 3), round(word.end - word.start, 3), word)
-            for key, result in results.items() for place in [places[key]] for word in result.words]
-    return "".join(f"{recording} {channel} {start:.3f} {duration:.3f} {word.text} {word.confidence:.3f}\n"
-                   for recording, channel, start, duration, word in sorted(rows))
+def ctm(results: Mapping[str, Result], places: Mapping[str, Place], tokens: bool = False) -> str:
+    """NIST's CTM: ``recording channel start duration word confidence``, sorted by recording, channel and time.
+
+    ``tokens``: of the model's tokens in place of words; those without any length, spaces between words, are left out.
+    """
+    # Both ends are rounded, not the duration: words that touch must not overlap by a millisecond.
+    rows = [(place.recording, place.channel, round(place.start + word.start, 3), round(place.start + word.end, 3), word)
+            for key, result in results.items() for place in [places[key]]
+            for word in (result.tokens if tokens else result.words) if not tokens or word.end > word.start]
+    return "".join(f"{recording} {channel} {start:.3f} {end - start:.3f} {word.text} {word.confidence:.3f}\n"
+                   for recording, channel, start, end, word in sorted(rows))
 
 
 def nbest_jsonl(results: Mapping[str, Result], count: int) -> str:

@@ -51,20 +51,28 @@ if begin 2 "training"; then
 fi
 
 if begin 3 "decoding"; then
+  asr lm build --kaldi --text $data/train/text --order 3 --out $exp/lm.arpa.gz
   for seed in "${seeds[@]}"; do
     run=$exp/${exp_tag}_seed$seed
     for part in dev test; do
       asr decode --model "$run/model.safetensors" --data $data/$part --out "$run/decode_${part}_greedy"
     done
+    # The weights of the search are found on dev, and test is decoded once, with them.
+    asr decode --model "$run/model.safetensors" --data $data/dev --out "$run/decode_dev_beam" --method beam \
+      --lm $exp/lm.arpa.gz --tune
+    asr decode --model "$run/model.safetensors" --data $data/test --out "$run/decode_test_beam" --method beam \
+      --lm $exp/lm.arpa.gz --tuned "$run/decode_dev_beam/tuned.json"
   done
 fi
 
 if begin 4 "scoring"; then
   for seed in "${seeds[@]}"; do
     for part in dev test; do
-      out=$exp/${exp_tag}_seed$seed/decode_${part}_greedy
-      log "$out"
-      asr score --ref $data/$part/text --hyp "$out/text" --utt2spk $data/$part/utt2spk --out "$out"
+      for method in greedy beam; do
+        out=$exp/${exp_tag}_seed$seed/decode_${part}_$method
+        log "$out"
+        asr score --ref $data/$part/text --hyp "$out/text" --utt2spk $data/$part/utt2spk --out "$out"
+      done
     done
   done
 fi
@@ -72,7 +80,9 @@ fi
 if begin 5 "results"; then
   shopt -s nullglob
   for part in dev test; do
-    python recipes/utils/results.py --title "Spoken commands, $part" $exp/"$exp_tag"_seed*/decode_${part}_greedy
+    for method in greedy beam; do
+      python recipes/utils/results.py --title "Spoken commands, $part, $method" $exp/"$exp_tag"_seed*/decode_${part}_$method
+    done
   done
 
   run=$exp/${exp_tag}_seed${seeds[0]}
@@ -83,6 +93,6 @@ if begin 5 "results"; then
   printf '  said:  %s\n  heard: %s\n' "$words" "${heard#*$'\t'}"
 
   printf '\nThe model:           %s\nHow it learned:      %s\nWord error rates:    %s\nEvery word compared: %s\n' \
-    "$run/model.safetensors" "$run/curves.png" "$run/decode_test_greedy/scores.json" \
-    "$run/decode_test_greedy/alignments.txt"
+    "$run/model.safetensors" "$run/curves.png" "$run/decode_test_beam/scores.json" \
+    "$run/decode_test_beam/alignments.txt"
 fi

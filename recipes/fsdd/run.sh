@@ -56,20 +56,28 @@ if begin 2 "training"; then
 fi
 
 if begin 3 "decoding"; then
+  asr lm build --kaldi --text $data/train/text --order 2 --out $exp/lm.arpa.gz
   for seed in "${seeds[@]}"; do
     run=$exp/${exp_tag}_seed$seed
     for part in dev test; do
       asr decode --model "$run/model.safetensors" --data $data/$part --out "$run/decode_${part}_greedy"
     done
+    # The weights of the search are found on dev, and test is decoded once, with them.
+    asr decode --model "$run/model.safetensors" --data $data/dev --out "$run/decode_dev_beam" --method beam \
+      --lm $exp/lm.arpa.gz --tune
+    asr decode --model "$run/model.safetensors" --data $data/test --out "$run/decode_test_beam" --method beam \
+      --lm $exp/lm.arpa.gz --tuned "$run/decode_dev_beam/tuned.json"
   done
 fi
 
 if begin 4 "scoring"; then
   for seed in "${seeds[@]}"; do
     for part in dev test; do
-      out=$exp/${exp_tag}_seed$seed/decode_${part}_greedy
-      log "$out"
-      asr score --ref $data/$part/text --hyp "$out/text" --utt2spk $data/$part/utt2spk --out "$out"
+      for method in greedy beam; do
+        out=$exp/${exp_tag}_seed$seed/decode_${part}_$method
+        log "$out"
+        asr score --ref $data/$part/text --hyp "$out/text" --utt2spk $data/$part/utt2spk --out "$out"
+      done
     done
   done
 fi
@@ -93,7 +101,9 @@ fi
 if begin 6 "results"; then
   shopt -s nullglob
   for part in dev test; do
-    python recipes/utils/results.py --title "Official split, $part" $exp/"$exp_tag"_seed*/decode_${part}_greedy
+    for method in greedy beam; do
+      python recipes/utils/results.py --title "Official split, $part, $method" $exp/"$exp_tag"_seed*/decode_${part}_$method
+    done
   done
   for kind in loso tune; do
     python recipes/utils/results.py --title "Leave one speaker out ($kind)" $exp/"$exp_tag"_${kind}_*/decode_test_greedy

@@ -69,7 +69,7 @@ def test_wrong_use(model, data, tmp_path, monkeypatch, capsys):
     (tmp_path / "torn.safetensors").write_bytes(model.read_bytes()[:1000])
     assert run(monkeypatch, "--model", tmp_path / "torn.safetensors", "--data", data, "--out", tmp_path / "out") == 1
     assert "not a whole safetensors file" in capsys.readouterr().err
-    for wrong in (["--device", "tpu"], ["--method", "beam"], ["--nbest", 2], ["--batch-seconds", -1]):
+    for wrong in (["--device", "tpu"], ["--method", "bean"], ["--nbest", 2], ["--batch-seconds", -1]):
         assert run(monkeypatch, "--model", model, "--data", data, "--out", tmp_path / "out", *wrong) == 2
         assert capsys.readouterr().err.startswith(f"asr: error: {wrong[0]} {wrong[1]}: ")
 

@@ -25,7 +25,7 @@ def test_prints_kaldis_line_and_the_interval(texts) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "%WER 1.33 [ 4 / 300, 0 ins, 1 del, 3 sub ]"
     assert lines[1].startswith("95 % interval [ ") and lines[1].endswith("], bootstrap over 100 utterances")
-    assert lines[2:] == ["%SER 3.00 [ 3 / 100 ]", "normaliser none (version 1)"]
+    assert lines[2:] == ["%SER 3.00 [ 3 / 100 ], %MER 1.33, %WIL 2.32", "normaliser none (version 1), rules edit (version 1)"]
 
 
 def test_writes_the_folder(texts, tmp_path: Path) -> None:
@@ -59,3 +59,23 @@ def test_nothing_is_written_when_the_score_is_refused(texts, tmp_path: Path) -> 
     texts[1].write_text("u000 a b c\n")
     assert run("--ref", texts[0], "--hyp", texts[1], "--out", tmp_path / "out").returncode == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_times_tables_and_frequent_errors(tmp_path: Path) -> None:
+    (tmp_path / "r.stm").write_text(";; a comment\nrec A ann 0 1.5 so {um / @} yes\nrec A bob 1.5 2 (uh) no\n")
+    (tmp_path / "h.ctm").write_text("rec A 0.1 0.2 SO 0.9\nrec A 0.6 0.2 yes\nrec A 1.6 0.2 now\n")
+    done = run("--ref", tmp_path / "r.stm", "--hyp", tmp_path / "h.ctm", "--by", "speaker, duration", "--top", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("%WER 25.00 [ 1 / 4, 0 ins, 0 del, 1 sub ]\n")
+    assert "rules sclite (version 1)\n\nspeaker  utts  words   %WER" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["bob", "1", "2", "50.00", "0", "0", "1"] in rows and ["below", "1", "s", "1", "2", "50.00", "0", "0", "1"] in rows
+    assert "most confused:\n     1  no -> now\n" in done.stdout
+    unknown = run("--ref", tmp_path / "r.stm", "--hyp", tmp_path / "h.ctm", "--by", "room")
+    assert unknown.returncode == 2 and "known: speaker, recording, duration" in unknown.stderr
+
+
+def test_formats_can_be_named(texts) -> None:
+    assert run("--ref", texts[0], "--hyp", texts[1], "--ref-format", "kaldi").returncode == 2
+    refused = run("--ref", texts[0], "--hyp", texts[1], "--hyp-format", "ctm")
+    assert refused.returncode == 2 and "cannot be scored against" in refused.stderr

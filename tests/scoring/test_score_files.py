@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.scoring import Scores, as_json, pretty, score, summary, write_scores
+from asr.errors import DataError, UsageError
+from asr.scoring import Scores, as_json, load_scores, pretty, score, summary, write_scores
+from asr.scoring.files import frequent_errors
 from asr.scoring.pretty import display_width
 
 REFERENCES = {"u1": "the cat sat", "u2": "5", "u3": "", "u4": "\u6771\u4eac \u306f \u00e9"}
@@ -29,7 +31,7 @@ def test_every_file_can_be_read_back(tmp_path) -> None:
     made = scores(cer=True, normalizer="basic")
     write_scores(made, tmp_path / "new")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == \
-        ["alignments.txt", "confusions.tsv", "per_speaker.tsv", "per_utt.jsonl", "scores.json"]
+        ["alignments.txt", "confusions.tsv", "per_speaker.tsv", "per_utt.jsonl", "scores.json", "slices.tsv"]
 
     totals = json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8"))
     assert totals == json.loads(json.dumps(as_json(made)))
@@ -68,19 +70,61 @@ def test_speaker_without_reference_words_has_no_rate(tmp_path) -> None:
     assert [row["wer"] for row in table(tmp_path / "per_speaker.tsv")] == ["0.000000", ""]
 
 
+def test_a_score_is_read_back_whole(tmp_path) -> None:
+    made = score({"u1": "{ a / b c } (uh) \u00a0x", "u2": "d e"}, {"u1": "b c x", "u2": "d f"}, rules="sclite", cer=True, data=None,
+                 metadata=_metadata(tmp_path), utt2spk={"u1": "s", "u2": "t"})
+    write_scores(made, tmp_path / "o")
+    again = load_scores(tmp_path / "o")
+    assert again.per_utterance == made.per_utterance
+    assert (again.words, again.characters, again.ci, again.cer_ci, again.rules, again.agreement, again.unit) == \
+        (made.words, made.characters, made.ci, made.cer_ci, made.rules, made.agreement, made.unit)
+    assert again.per_utterance[0].slots is not None and str(again.normalizer) == "none (version 1)"
+    assert as_json(again) == as_json(made)
+
+
+def _metadata(folder: Path) -> Path:
+    (folder / "m.tsv").write_text("id\troom\nu1\thall\nu2\t\n")
+    return folder / "m.tsv"
+
+
+def test_what_cannot_be_read_back_is_said(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"not scored \(no scores.json\); run `asr score --out"):
+        load_scores(tmp_path)
+    write_scores(scores(), tmp_path)
+    totals = (tmp_path / "scores.json").read_text()
+    (tmp_path / "scores.json").write_text(totals.replace('"format": 2', '"format": 1'))
+    with pytest.raises(DataError, match=r"of another version \(1; this is 2\)"):
+        load_scores(tmp_path)
+    (tmp_path / "scores.json").write_text(totals[:-20])
+    with pytest.raises(DataError, match="a damaged score"):
+        load_scores(tmp_path)
+    (tmp_path / "scores.json").write_text(totals)
+    rows = (tmp_path / "per_utt.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "per_utt.jsonl").write_text("".join(rows[:-1]))
+    with pytest.raises(DataError, match=r"counts 4 utterances, per_utt.jsonl holds 3"):
+        load_scores(tmp_path)
+
+
 def test_summary() -> None:
-    assert summary(scores()) == (
+    assert summary(score(REFERENCES, HYPOTHESES)) == (
         "%WER 85.71 [ 6 / 7, 2 ins, 1 del, 3 sub ]\n"
-        "95 % interval [ 66.67, 200.00 ], bootstrap over 4 utterances\n"
-        "%SER 100.00 [ 4 / 4 ]\n"
-        "normaliser none (version 1)\n")
+        "95 % interval [ 66.67, 400.00 ], bootstrap over 4 utterances (few: take it as a rough one)\n"
+        "%SER 100.00 [ 4 / 4 ], %MER 66.67, %WIL 83.93\n"
+        "normaliser none (version 1), rules edit (version 1)\n")
+    assert "over 2 speakers (few" in summary(scores())
     shown = summary(score({"u": "Hi, you"}, {"u": "hi you"}, cer=True, normalizer="basic")).splitlines()
     assert shown[0] == "%WER 0.00 [ 0 / 2, 0 ins, 0 del, 0 sub ]"
     assert "no errors seen: below 77.64 with 95 % confidence if words fail independently" in shown[1]
     assert shown[3].startswith("%CER 0.00 [ 0 / 6,")
-    assert shown[5] == "normaliser basic (version 1); without it:"
+    assert shown[5] == "normaliser basic (version 1), rules edit (version 1); without the normaliser:"
     assert shown[6] == "  %WER 50.00 [ 1 / 2, 0 ins, 0 del, 1 sub ]"
     assert all(line.startswith("  ") for line in shown[6:])
+
+
+def test_frequent_errors() -> None:
+    made = score({"u": "a b c c", "v": "c x"}, {"u": "a x d d", "v": "d x y"})
+    assert frequent_errors(made, 2) == ("most confused:\n     3  c -> d\n     1  b -> x\nmost missed: none\n"
+                                        "most inserted:\n     1  y\n")
 
 
 def test_alignment_by_hand() -> None:

@@ -48,7 +48,8 @@ def test_the_decode_folder(tmp_path):
     assert summary["audio_seconds"] == pytest.approx(seconds) == report.audio_seconds
     assert summary["utterances"] == summary["decoded"] == 4 and summary["failed"] == {} and summary["too_short"] == []
     assert summary["model"] == {"path": "planted", "fingerprint": "0" * 64}
-    assert summary["settings"] == {"method": "greedy", "batch_seconds": 2.0, "device": "cpu", "archived": False, "nbest": 0}
+    assert summary["settings"] == {"method": "greedy", "batch_seconds": 2.0, "device": "cpu", "archived": False, "nbest": 0,
+                                   "calibrated": False, "tuned": None}
     assert summary["real_time_factor"] == pytest.approx(summary["wall_seconds"] / seconds, abs=1e-2)
     assert "torch" in summary["environment"] and "commit" in summary["environment"]
 
@@ -153,7 +154,7 @@ def test_a_full_disk_leaves_the_earlier_folder_whole(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         Path(path).write_text(text)
 
-    monkeypatch.setattr("asr.transcription.decode.write_text", full)
+    monkeypatch.setattr("asr.transcription.directory.write_text", full)
     with pytest.raises(AsrError, match="out: cannot write the decode folder: No space left"):
         decode_dir(RECOGNIZER, planted_dir(tmp_path / "data", {"u1": "other"}), tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
@@ -172,7 +173,8 @@ def test_watch_sees_every_batch(tmp_path):
 
 
 @pytest.mark.parametrize("wrong, words", [
-    ({"method": "beam"}, "--method beam: choose from greedy"), ({"batch_seconds": 0}, "--batch-seconds 0"),
+    ({"tuning": True, "tuned": "tuned.json"}, "--tune finds weights and --tuned gives them"),
+    ({"batch_seconds": 0}, "--batch-seconds 0"),
     ({"batch_seconds": float("nan")}, "--batch-seconds nan"), ({"nbest": 2}, "--nbest 2: greedy decoding finds one"),
     ({"nbest": -1}, "--nbest -1")])
 def test_wrong_use(tmp_path, wrong, words):

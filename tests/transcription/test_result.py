@@ -31,7 +31,7 @@ def emissions(path: list[int], vocab_size: int, posterior: list[float] | None = 
 def decode(path, tokenizer, seconds_per_frame=0.02, duration=None, posterior=None):
     hypothesis = greedy(emissions(path, tokenizer.vocab_size, posterior), torch.tensor([len(path)]))[0]
     seconds = len(path) * seconds_per_frame if duration is None else duration
-    return result_of(hypothesis, tokenizer, seconds_per_frame, seconds)
+    return result_of([hypothesis], tokenizer, seconds_per_frame, seconds)
 
 
 def test_words_and_times_of_characters():
@@ -47,8 +47,8 @@ def test_words_and_times_of_characters():
 
 def test_confidence_is_the_product_of_token_posteriors():
     result = decode([2, 2, 3, 1, 4], CHAR, posterior=[0.6, 0.8, 0.5, 0.9, 0.75])
-    assert [word.confidence for word in result.words] == [pytest.approx(0.7 * 0.5), pytest.approx(0.75)]
-    assert [token.confidence for token in result.tokens] == [pytest.approx(value) for value in (0.7, 0.5, 0.9, 0.75)]
+    assert [word.confidence for word in result.words] == [pytest.approx(0.8 * 0.5), pytest.approx(0.75)]
+    assert [token.confidence for token in result.tokens] == [pytest.approx(value) for value in (0.8, 0.5, 0.9, 0.75)]
     assert result.nbest[0].text == result.text
     assert result.nbest[0].score == pytest.approx(sum(map(math.log, [0.6, 0.8, 0.5, 0.9, 0.75])))
 

@@ -11,7 +11,7 @@ from asr.transcription.writers import Place, as_json, as_txt, ctm, kaldi_text, n
 
 def made(text: str, *times: tuple[float, float], score: float = -1.5) -> Result:
     words = [Word(word, start, end, 0.98765) for word, (start, end) in zip(text.split(), times)]
-    return Result(text, words, words, [Alternative(text, score)], 2.0)
+    return Result(text, words, words, [Alternative(text, score, score, 0.0)], 2.0)
 
 
 RESULTS = {"b": made("zwei drei", (0.5, 0.75), (1.0, 1.125)), "Z": made("eins", (0.1, 0.2)), "a": made(""),
@@ -34,7 +34,7 @@ def test_ctm_counts_from_the_start_of_the_recording_and_sorts_by_time():
 def test_nbest_is_one_object_a_line():
     lines = nbest_jsonl(RESULTS, 1).splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["Z", "a", "b", "ä"]
-    assert json.loads(lines[2])["nbest"] == [{"text": "zwei drei", "score": -1.5}]
+    assert json.loads(lines[2])["nbest"] == [{"text": "zwei drei", "score": -1.5, "acoustic_score": -1.5, "lm_score": 0.0}]
     assert json.loads(nbest_jsonl(RESULTS, 0).splitlines()[0])["nbest"] == []
 
 
@@ -43,4 +43,4 @@ def test_files():
     content = json.loads(as_json(Path("x.wav"), RESULTS["b"]))
     assert content["file"] == "x.wav" and content["duration"] == 2.0 and content["text"] == "zwei drei"
     assert content["words"][1] == {"text": "drei", "start": 1.0, "end": 1.125, "confidence": 0.9877}
-    assert content["nbest"] == [{"text": "zwei drei", "score": -1.5}]
+    assert content["nbest"] == [{"text": "zwei drei", "score": -1.5, "acoustic_score": -1.5, "lm_score": 0.0}]

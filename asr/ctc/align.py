@@ -1,0 +1,152 @@
+"""Forced alignment: which frames of an utterance belong to which token of a text that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.errors import DataError
+from asr.system import usable_cores
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+WILDCARD = -1
+"""In place of a token: any sound at all, of one frame or more."""
+_ONE_BLOCK = 1 << 20  # frames x labels up to which all backpointers are kept at once: a megabyte
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The best path of an utterance through its text; the lists run alongside each other, one entry a token."""
+
+    tokens: list[int]
+    start: list[int]
+    """The first output frame of each token."""
+    end: list[int]
+    """One past the last output frame of each token."""
+    confidence: list[float]
+    """Each token's highest posterior within its frames; 1 for a wildcard."""
+    score: float
+    """Log-probability of the path of frames, natural logarithm."""
+    frames: np.ndarray | None = None
+    """Where asked for: the token of every frame (T,) int32, blanks included."""
+
+
+def align(log_probs: Tensor | np.ndarray, lengths: ArrayLike | Tensor, targets: ArrayLike | Tensor,
+          target_lengths: ArrayLike | Tensor, blank: int = 0, frames: bool = False, threads: int | None = None) -> list[Alignment]:
+    """The most probable path of frames that writes each target (Viterbi in the lattice of Graves et al., 2006).
+
+    log_probs (B, T, V) float; lengths (B,); targets (B, L) token ids, padded with anything; target_lengths (B,).
+    ``frames``: also give the token of every frame. ``threads``: how many utterances are aligned at once (all cores).
+
+    The path is that of ``torchaudio.functional.forced_align``, for a batch, and in memory that grows with frames x tokens
+    to the power 2/3 where the lattice does not fit in a megabyte: an hour takes tens of megabytes. Scores are summed in
+    the type of log_probs (at least float32), as torchaudio does; over many thousands of frames float64 rounds less.
+    Only where two ways into a token have exactly equal scores may the paths differ: there torchaudio can stay with a token
+    although both other ways score higher, and this path has the higher score.
+
+    A target may hold ``WILDCARD`` (-1), for a stretch whose text is unknown, at its beginning, middle or end: it takes one
+    frame or more at log-probability 0 each, as torchaudio's ``<star>`` does, so every frame that the known text does not
+    need for itself goes to it.
+
+    Raises DataError where the frames do not suffice for a target, with both numbers, and where every path has
+    probability zero; ValueError for shapes and ids that do not fit, and for NaN.
+    """
+    emissions, sizes, labels = _checked(log_probs, lengths, targets, target_lengths, blank)
+    short = [f"utterance {index}: its {len(row)} labels need {needed} output frames, its audio gives {size}"
+             for index, (row, size) in enumerate(zip(labels, sizes)) if (needed := frames_needed(row.tolist())) > size]
+    if short:
+        raise DataError("text longer than the audio allows: " + "; ".join(short))
+    parts = [(emissions[index, :size], row) for index, (size, row) in enumerate(zip(sizes, labels))]
+    workers = min(threads or usable_cores(), len(parts))
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(lambda part: _align_one(*part, blank, frames), parts))
+    else:
+        found = [_align_one(*part, blank, frames) for part in parts]
+    dead = [str(index) for index, alignment in enumerate(found) if alignment.score == -np.inf]
+    if dead:
+        raise DataError(f"utterance {', '.join(dead)}: no path through the text has a probability above zero")
+    return found
+
+
+def frames_needed(tokens: Sequence[int]) -> int:
+    """The fewest output frames on which CTC can write the tokens: one each, and a blank between two that are equal."""
+    return len(tokens) + sum(before == after for before, after in pairwise(tokens))
+
+
+def token_confidences(log_probs: np.ndarray, tokens: Sequence[int], start: Sequence[int], end: Sequence[int]) -> list[float]:
+    """Each token's highest posterior within its frames start..end - 1; log_probs (T, V) of one utterance.
+
+    CTC is sure of a token at its peak and unsure where the peak rises and falls, right or wrong, so the highest posterior
+    tells errors from words better than the mean does. A wildcard has confidence 1.
+    """
+    return [1.0 if token == WILDCARD else float(np.exp(log_probs[first:past, token].max()))
+            for token, first, past in zip(tokens, start, end)]
+
+
+def _align_one(log_probs: np.ndarray, targets: np.ndarray, blank: int, frames: bool) -> Alignment:
+    from asr.ctc.viterbi import best_path
+
+    if not len(log_probs):
+        return Alignment([], [], [], [], 0.0, np.empty(0, np.int32) if frames else None)
+    states, best = best_path(log_probs, targets, blank, block_size(len(log_probs), len(targets)))
+    if best == -np.inf:
+        return Alignment([], [], [], [], -np.inf)
+    position = states // 2  # of the label (odd states), or of the blank before it
+    spoken = states % 2 == 1
+    path = np.full(len(states), blank, np.int32)
+    path[spoken] = targets[position[spoken]]
+    at = np.flatnonzero(spoken)
+    first = at[np.searchsorted(position[at], np.arange(len(targets)), "left")]
+    last = at[np.searchsorted(position[at], np.arange(len(targets)), "right") - 1]
+    tokens, start, end = targets.tolist(), first.tolist(), (last + 1).tolist()
+    known = np.flatnonzero(path != WILDCARD)
+    score = float(log_probs[known, path[known]].sum(dtype=np.float64))
+    return Alignment(tokens, start, end, token_confidences(log_probs, tokens, start, end), score, path if frames else None)
+
+
+def block_size(frames: int, labels: int) -> int:
+    """Frames between two kept rows of scores: all where the backpointers are small, else what makes the sum smallest.
+
+    Rows take frames / block x labels x 8 bytes, the backpointers of a block block x block bytes.
+    """
+    if frames * (labels + 1) <= _ONE_BLOCK:
+        return max(1, frames)
+    return max(1, round((4 * frames * (labels + 1)) ** (1 / 3)))
+
+
+def _checked(log_probs: Tensor | np.ndarray, lengths: ArrayLike | Tensor, targets: ArrayLike | Tensor,
+             target_lengths: ArrayLike | Tensor, blank: int) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
+    """Emissions (B, T, V) float32 or float64, frames, and the labels of each utterance; raises ValueError."""
+    emissions = torch.as_tensor(log_probs).detach()
+    emissions = emissions.to("cpu", emissions.dtype if emissions.dtype == torch.float64 else torch.float32).contiguous()
+    ids = torch.as_tensor(targets).cpu().long().numpy()
+    sizes, counts = (torch.as_tensor(values).cpu().long() for values in (lengths, target_lengths))
+    if emissions.ndim != 3:
+        raise ValueError(f"log_probs must be (B, T, V), not {tuple(emissions.shape)}")
+    batch, longest, vocab = emissions.shape
+    if ids.ndim != 2 or len(ids) != batch or sizes.shape != (batch,) or counts.shape != (batch,):
+        raise ValueError(f"for {batch} utterances: targets {ids.shape} must be (B, L), lengths {tuple(sizes.shape)} and "
+                         f"target_lengths {tuple(counts.shape)} (B,)")
+    if not 0 <= blank < vocab:
+        raise ValueError(f"blank {blank} is no token: there are {vocab}")
+    for name, values, limit in (("lengths", sizes, longest), ("target_lengths", counts, ids.shape[1])):
+        if batch and not 0 <= int(values.min()) <= int(values.max()) <= limit:
+            raise ValueError(f"{name} must be from 0 to {limit}: {values.tolist()}")
+    labels = [np.ascontiguousarray(row[:count]) for row, count in zip(ids, counts.tolist())]
+    for index, (row, size) in enumerate(zip(labels, sizes.tolist())):
+        wrong = sorted({int(token) for token in row if token == blank or not (token == WILDCARD or 0 <= token < vocab)})
+        if wrong:
+            raise ValueError(f"targets of utterance {index}: no tokens, or the blank: {wrong}")
+        if torch.isnan(emissions[index, :size]).any():
+            raise ValueError(f"log_probs of utterance {index} hold NaN")
+    return emissions.numpy(), sizes.tolist(), labels

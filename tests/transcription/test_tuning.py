@@ -1,0 +1,126 @@
+"""Tuning on dev: the best of a grid that costs no pass of the network, files that say it, and confidences that are true."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from transcription.test_decode_dir import RECOGNIZER, TEXTS, planted_dir
+from transcription.test_decoder import DOUBTED, TOKENIZER, emissions
+
+from asr.corpus import DataDir
+from asr.errors import DataError, UsageError
+from asr.text import build_ngram
+from asr.transcription import Recognizer, decode_dir
+from asr.transcription.calibration import expected_calibration_error
+from asr.transcription.decoder import Decoder, DecoderOptions, Weights
+from asr.transcription.result import Alternative, Result, Word
+from asr.transcription.tuning import Emitted, best_of, calibrate, judged, load_tuned, tune, word_errors
+
+LM = build_ngram(["the cat sat", "the cat ran"] * 5, order=2)
+
+
+def spoken(folder) -> DataDir:
+    data = planted_dir(folder)
+    known = [type(u)(u.id, u.recording, u.speaker, text=TEXTS[u.id]) for u in data.utterances]
+    return DataDir.from_utterances(known, data.wav)
+
+
+def test_the_grid_finds_the_weight_that_mends_the_errors():
+    emitted = [Emitted(["u1"], *DOUBTED), Emitted(["u2"], *emissions("the cat ran", {}))]
+    references = {"u1": "the cat sat", "u2": "the cat ran"}
+    decoder = Decoder(DecoderOptions("beam", lm=LM), TOKENIZER)
+    rounds = []
+    found = tune(decoder, emitted, references, lambda points: rounds.append(len(points)) or points)
+    assert len(rounds) == 3 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
+    errors = dict(found.points)
+    assert errors[Weights(0.0, 0.0, 0.0)] == 1 and errors[found.weights] == 0 and found.words == 6
+    assert found.weights.lm_weight > 0 and found.weights == best_of(errors)
+    for point, count in found.points[::7]:
+        assert word_errors(decoder.reweighted(point), emitted, references) == count
+
+
+def test_of_equals_the_smallest_weights_are_taken():
+    assert best_of({Weights(1.0, 0, 0): 3, Weights(0.2, 0, 0): 3, Weights(0.1, 0, 0): 4}) == Weights(0.2, 0, 0)
+
+
+def test_without_a_language_model_only_the_blank_penalty_is_varied():
+    found = tune(Decoder(DecoderOptions("beam"), TOKENIZER), [Emitted(["u1"], *DOUBTED)], {"u1": "the cot sat"})
+    assert {(point.lm_weight, point.word_bonus) for point, _ in found.points} == {(0.0, 0.0)}
+    assert found.weights == Weights(0.0, 0.0, 0.0)
+
+
+def test_the_network_runs_once_and_what_was_found_is_written_and_used(tmp_path, monkeypatch):
+    passes = []
+    forward = type(RECOGNIZER.model.network).forward
+    monkeypatch.setattr(type(RECOGNIZER.model.network), "forward", lambda *given: passes.append(1) or forward(*given))
+    data = spoken(tmp_path / "data")
+    lm = build_ngram(TEXTS.values(), order=2)
+    report = decode_dir(RECOGNIZER, data, tmp_path / "dev", DecoderOptions("beam", lm=lm), tuning=True)
+    assert len(passes) == 1 and len(report.tuned.points) > 30
+    assert {path.name for path in (tmp_path / "dev").iterdir()} == {"text", "words.ctm", "decode.json", "tuned.json", "tuning.tsv",
+                                                                   "tuning.png"}
+    rows = [line.split("\t") for line in (tmp_path / "dev/tuning.tsv").read_text().splitlines()]
+    assert rows[0] == ["lm_weight", "word_bonus", "blank_penalty", "errors", "wer"] and len(rows) == 1 + len(report.tuned.points)
+    tuned = json.loads((tmp_path / "dev/tuned.json").read_text())
+    assert tuned["errors"] == min(int(row[3]) for row in rows[1:]) == 0 and tuned["words"] == 15
+    assert load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)[0] == report.tuned.weights == Weights(**tuned["weights"])
+    decode_dir(RECOGNIZER, data, tmp_path / "again", DecoderOptions("beam", lm=lm), tuned=tmp_path / "dev/tuned.json")
+    for name in ("text", "words.ctm"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "dev" / name).read_text()
+    again = json.loads((tmp_path / "again/decode.json").read_text())
+    assert again["settings"]["lm_weight"] == tuned["weights"]["lm_weight"] and again["settings"]["calibrated"]
+    assert again["confidence"] == tuned["confidence"] and again["confidence"]["right"] == 15
+
+
+def test_transcripts_are_needed(tmp_path):
+    with pytest.raises(UsageError, match=r"--tune: 4 of 4 utterances have no transcript"):
+        decode_dir(RECOGNIZER, planted_dir(tmp_path / "data"), tmp_path / "out", tuning=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_greedy_decoding_is_calibrated_alone(tmp_path):
+    report = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "dev", tuning=True)
+    assert len(report.tuned.points) == 1
+    _, calibration = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)
+    decoded = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "test", tuned=tmp_path / "dev/tuned.json").results
+    raw = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "raw").results
+    for key, result in raw.items():
+        assert [word.confidence for word in decoded[key].words] == pytest.approx(
+            calibration([word.confidence for word in result.words]).tolist())
+    calibrated = Recognizer(RECOGNIZER.model, DecoderOptions(calibration=calibration))
+    assert calibrated.transcribe(np.zeros(80, np.float32)).words == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"weights": {"lm": 1}, "calibration": null, "model": ""}',
+                                     '{"weights": {}, "calibration": {"kind": "magic", "points": [[1, 0]]}, "model": ""}'])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    (tmp_path / "tuned.json").write_text(content)
+    with pytest.raises(DataError, match="not a tuned.json of `asr decode --tune`"):
+        load_tuned(tmp_path / "tuned.json", RECOGNIZER.model)
+    with pytest.raises(UsageError, match="cannot read"):
+        load_tuned(tmp_path / "none.json", RECOGNIZER.model)
+
+
+def test_weights_of_another_model_are_remarked_on(tmp_path, caplog):
+    (tmp_path / "tuned.json").write_text('{"weights": {"lm_weight": 1}, "calibration": null, "model": "other"}')
+    with caplog.at_level(logging.WARNING, "asr"):
+        assert load_tuned(tmp_path / "tuned.json", RECOGNIZER.model) == (Weights(1.0), None)
+    assert "was tuned with another model" in caplog.text
+
+
+def test_calibration_brings_confidence_and_truth_together():
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.3, 1.0, 3000)
+    right = rng.random(3000) < truth
+    results = {f"u{n}": Result("", [Word("yes" if good else "no", 0, 1, float(value**0.25))], [], [Alternative("", 0, 0, 0)], 1.0)
+               for n, (value, good) in enumerate(zip(truth, right))}
+    references = dict.fromkeys(results, "yes")
+    calibration, told = calibrate(results, references)
+    confidences, found = judged(results, references)
+    assert np.array_equal(found, right) and told["words"] == 3000 and told["right"] == right.sum()
+    error = told["expected_calibration_error"]
+    assert error["before"] > 0.15 and error["after"] < 0.04
+    assert expected_calibration_error(calibration(confidences), right) == pytest.approx(error["after"], abs=1e-5)
