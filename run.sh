@@ -208,7 +208,7 @@ make_environment() {
 # Processes to test with: the cores this process may use; at most 8, for each takes half a GB.
 processes() {
   local cores
-  cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+  cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
   echo $((cores < 8 ? cores : 8))
 }
 

@@ -101,6 +101,8 @@ class Media:
         if recognizer.model.fingerprint != named.get("fingerprint"):
             self.notes.append(f"No posteriors of {system.name}: {path} is another model than the one that decoded.")
             return None
+        if recognizer.model.config.features.cmvn == "speaker":
+            self.notes.append(f"Posteriors of {system.name}: normalised by each utterance's own statistics, not its speaker's.")
         return recognizer
 
     def _words(self, times: Timed, utterance: Utterance) -> list[tuple[str, float, float]]:

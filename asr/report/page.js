@@ -229,7 +229,8 @@ function plot(canvas, picture, media, now) {
       pen.fillStyle = "#1c2330";
       pen.textAlign = "left";
       const next = media.words[system][index + 1];    // a word in a hurry is squeezed, not written over the next
-      pen.fillText(text, x(start) + 2, top + words / 2, next ? Math.max(10, x(next[1]) - x(start) - 3) : undefined);
+      const left = next ? x(start) + 2 : Math.max(0, Math.min(x(start) + 2, width - pen.measureText(text).width - 2));
+      pen.fillText(text, left, top + words / 2, next ? Math.max(10, x(next[1]) - x(start) - 3) : undefined);
     });
     top += words;
     const heard = media.posteriors[system];
@@ -252,8 +253,8 @@ function plot(canvas, picture, media, now) {
       labels.push({ token, hue, value: values[peak], at: x((first + peak + 0.5) * heard.step), y: base - room * values[peak] / 100 - 7 });
     });
     const taken = [];                                 // the surest tokens get their names first; none is written over another
-    for (const { token, hue, value, at, y } of labels.sort((one, other) => other.value - one.value)) {
-      const half = pen.measureText(token).width / 2 + 1;
+    for (const { token, hue, value, at: peak, y } of labels.sort((one, other) => other.value - one.value)) {
+      const half = pen.measureText(token).width / 2 + 1, at = Math.min(width - half, Math.max(half, peak));
       if (value < 20 || taken.some(([left, right, line]) => at - half < right && at + half > left && Math.abs(line - y) < 12)) continue;
       taken.push([at - half, at + half, y]);
       pen.textAlign = "center";

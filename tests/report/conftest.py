@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from scored import Scored, scored_folder
 from tones import make_tones
 from transcription.tiny import save_tiny_model
-
-from asr.corpus import DataDir
-from asr.scoring import score, write_scores
-
-
-class Scored(NamedTuple):
-    one: Path
-    other: Path
-    data: DataDir
-    ids: list[str]
-
-
-def scored_folder(folder: Path, references: dict[str, str], hypotheses: dict[str, str], **options) -> Path:
-    write_scores(score(references, hypotheses, **options), folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

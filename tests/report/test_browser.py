@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from report.conftest import Scored, scored_folder
+from scored import Scored, scored_folder
 
 from asr.report import write_report
 

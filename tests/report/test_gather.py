@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report.conftest import Scored, scored_folder
+from scored import Scored, scored_folder
 
 from asr.errors import DataError, UsageError
 from asr.report.gather import gather

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from report.conftest import Scored
+from scored import Scored
 
 from asr.errors import DataError
 from asr.report.gather import gather

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli.command import process
-from report.conftest import Scored, scored_folder
+from scored import Scored, scored_folder
 
 from asr.errors import UsageError
 from asr.report import write_report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scoring.test_matched_pairs import utterance
+from made_utterance import utterance
 
 from asr.errors import DataError, UsageError
 from asr.scoring import Comparison, Scores, compare, score

@@ -7,17 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
+from made_utterance import utterance
 from sctk import needs_sctk, sc_stats
 
 from asr.errors import UsageError
-from asr.scoring import UtteranceScore, mapsswe, score
-from asr.scoring.align import count
+from asr.scoring import mapsswe, score
 from asr.scoring.matched_pairs import _places, segments
-
-
-def utterance(operations: str, name: str = "u") -> UtteranceScore:
-    words = ["w"] * len(operations)
-    return UtteranceScore(name, None, words, words, operations, count(operations), None)
 
 
 @pytest.mark.parametrize(("first", "second", "differences"), [
