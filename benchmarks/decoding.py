@@ -124,7 +124,7 @@ def against_flashlight(rounds: int, tokenizer: CharTokenizer, texts: list[str]) 
         def search_one(decoder: BeamSearch = ours) -> list[list[int]]:
             return [decoder(log_probs[row:row + 1], lengths[row:row + 1])[0][0].tokens for row in range(len(texts))]
 
-        pairs = [(probability(log_probs[row], mine), probability(log_probs[row], _collapsed(other)))
+        pairs = [(probability(log_probs[row], mine), probability(log_probs[row], _spoken(other, names.index("|"))))
                  for row, (mine, other) in enumerate(zip(search(), flashlight()))]
         lowest = min(mine - other for mine, other in pairs)
         good &= lowest > -1e-4
@@ -138,9 +138,9 @@ def against_flashlight(rounds: int, tokenizer: CharTokenizer, texts: list[str]) 
     return good
 
 
-def _collapsed(tokens: list[int]) -> list[int]:
-    """flashlight's tokens of a search without lexicon begin and end with the silence it adds itself, and keep repeats."""
-    return [token for token, _ in itertools.groupby(tokens)]
+def _spoken(tokens: list[int], silence: int) -> list[int]:
+    """flashlight's tokens without the silence that it puts before and after them."""
+    return tokens[tokens[:1] == [silence]:len(tokens) - (tokens[-1:] == [silence])]
 
 
 def probability(log_probs: torch.Tensor, tokens: list[int]) -> float:
