@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import shutil
@@ -16,6 +17,8 @@ from asr.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @contextlib.contextmanager
@@ -87,6 +90,19 @@ def choose_threads(asked: int = 0, workers: int = 0) -> int:
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     return max(1, min(4, usable_cores() - workers))
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed for the next allocation, on Linux with glibc; elsewhere nothing happens.
+
+    A training step frees arrays of megabytes and asks for them again in the next one. glibc hands such memory back to the
+    kernel, which clears it page by page when it is asked for anew. Kept, it is reused as it is; the process holds what its
+    largest step needed either way. The numbers computed do not depend on it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def usable_cores() -> int:

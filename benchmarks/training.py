@@ -41,7 +41,7 @@ from asr.config import Config, load_config
 from asr.corpus import Batch, BatchSampler, DataDir, Utterance, collate
 from asr.ctc import ctc_loss
 from asr.models.gru import packed_gru
-from asr.system import choose_threads
+from asr.system import choose_threads, keep_freed_memory
 from asr.training.data import SpeechData
 from asr.training.preparation import Prepared, prepare
 from asr.training.reports import Report
@@ -281,6 +281,7 @@ def main() -> None:
     overrides = [*arguments.set, *([] if arguments.workers is None else [f"training.workers={arguments.workers}"])]
     config = load_config(arguments.config, overrides)
     torch.set_num_threads(choose_threads(arguments.threads, config.training.workers))
+    keep_freed_memory()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     good = True

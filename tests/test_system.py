@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +55,27 @@ def test_threads_leave_cores_to_the_workers(monkeypatch):
     assert choose_threads(3, 1) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert choose_threads(0, 0) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_freed_memory_is_kept_for_the_next_step():
+    code = """if True:
+        import resource, sys
+        import numpy as np
+        from asr.system import keep_freed_memory
+        if sys.argv[1] == "kept":
+            keep_freed_memory()
+        def step():
+            blocks = [np.ones(1 << 20) for _ in range(4)]  # 8 MB each
+        step()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            step()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    kept, given_back = (int(subprocess.run([sys.executable, "-c", code, how], check=True, capture_output=True, text=True).stdout)
+                        for how in ("kept", "plain"))
+    assert kept < 100 < given_back
 
 
 def test_environment_names_what_is_needed_to_run_the_same_again():

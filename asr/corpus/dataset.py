@@ -53,7 +53,7 @@ class Batch:
                      self.targets.to(device, non_blocking=True), self.target_lengths.to(device))
 
     def pin_memory(self) -> Batch:
-        """Page-locked tensors, for DataLoader(pin_memory=True)."""
+        """The same batch in page-locked memory, from which a GPU fetches while it computes."""
         return Batch(self.ids, self.speakers, self.inputs.pin_memory(), self.lengths.pin_memory(),
                      self.targets.pin_memory(), self.target_lengths.pin_memory())
 

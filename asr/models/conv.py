@@ -9,7 +9,9 @@ from asr.config import ConvConfig, ConvLayerConfig
 from asr.models.masking import conv_output_lengths, frame_mask
 from asr.models.norm import FrameNorm, MaskedBatchNorm2d
 
-ACTIVATIONS = {"relu": nn.ReLU, "hardtanh": lambda: nn.Hardtanh(0.0, 20.0), "gelu": nn.GELU, "silu": nn.SiLU}
+# In place where the gradient follows from the output: nothing below keeps what it is made from.
+ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "hardtanh": lambda: nn.Hardtanh(0.0, 20.0, inplace=True), "gelu": nn.GELU,
+               "silu": nn.SiLU}
 
 
 class ConvLayer(nn.Module):

@@ -55,21 +55,18 @@ class _PackedGru(torch.autograd.Function):
         if turned is not None:
             torch.addmm(b_ih[1], data[turned], w_ih[1].t(), out=gates[1])
         inner = data.new_empty(directions, frames, hidden)  # W_hn h + b_hn
-        output = data.new_empty(directions, frames, hidden)
+        output = torch.empty_like(inner)
         state = data.new_zeros(directions, sizes[0], hidden)
         w_hh_t, bias = w_hh.transpose(1, 2).contiguous(), b_hh.unsqueeze(1)  # (K, 3H, H) -> (K, H, 3H)
-        start = 0
-        for size in sizes:
-            rows, h = slice(start, start + size), state[:, :size]
-            gate, projected = gates[:, rows], torch.baddbmm(bias, h, w_hh_t)
-            reset_update = gate[..., :2 * hidden]
-            reset_update.add_(projected[..., :2 * hidden]).sigmoid_()
-            inner[:, rows] = projected[..., 2 * hidden:]
-            candidate = gate[..., 2 * hidden:]
-            candidate.addcmul_(gate[..., :hidden], projected[..., 2 * hidden:]).tanh_()
-            state = torch.lerp(candidate, h, gate[..., hidden:2 * hidden])
-            output[:, rows] = state
-            start += size
+        # Cut into steps at once: a view made within the loop costs as much as the arithmetic of a small step.
+        parts = (gates[..., :2 * hidden], *gates.chunk(3, dim=2), inner, output)
+        for size, r_z, r, z, n, of_n, following in zip(sizes, *(part.split(sizes, dim=1) for part in parts)):
+            state = state[:, :size]
+            projected = torch.baddbmm(bias, state, w_hh_t)
+            r_z.add_(projected[..., :2 * hidden]).sigmoid_()
+            of_n.copy_(projected[..., 2 * hidden:])
+            n.addcmul_(r, of_n).tanh_()
+            state = torch.lerp(n, state, z, out=following)
         ctx.save_for_backward(data, gates, inner, output, w_ih, w_hh)
         ctx.sizes, ctx.turned = sizes, turned
         return output
@@ -82,21 +79,23 @@ class _PackedGru(torch.autograd.Function):
         r, z, n = gates.chunk(3, dim=2)
         first = output.new_zeros(len(output), 1, hidden)
         previous = torch.cat([output, first], dim=1).index_select(1, _predecessors(sizes))
-        of_n = (1 - z) * (1 - n * n)
-        of_hidden = torch.cat([of_n * inner * r * (1 - r), (previous - n) * z * (1 - z), of_n * r], dim=2)  # (K, N, 3H)
+        renewed = 1 - z
+        of_n = (n * n).neg_().add_(1).mul_(renewed)
+        of_hidden = torch.empty_like(gates)  # (K, N, 3H): coefficients of r, z and W_hn h + b_hn, each made where it stays
+        of_r, of_z, of_inner = of_hidden.chunk(3, dim=2)
+        torch.mul(of_n, inner, out=of_r).mul_(r).mul_(1 - r)
+        torch.sub(previous, n, out=of_z).mul_(z).mul_(renewed)
+        torch.mul(of_n, r, out=of_inner)
         of_hidden = of_hidden.unflatten(2, (3, hidden))
         grad_hidden = torch.empty_like(of_hidden)
         grad_h = torch.empty_like(output)
         grad_state = output.new_zeros(len(output), sizes[0], hidden)
-        start = len(data)
-        for size in reversed(sizes):
-            start -= size
-            rows, state = slice(start, start + size), grad_state[:, :size]
-            step = torch.add(grad_output[:, rows], state)
-            grad_h[:, rows] = step
-            product = of_hidden[:, rows] * step.unsqueeze(2)
-            grad_hidden[:, rows] = product
-            torch.baddbmm(step * z[:, rows], product.flatten(2), w_hh, out=state)
+        parts = [part.split(sizes, dim=1) for part in (grad_output, grad_h, z, of_hidden, grad_hidden, grad_hidden.flatten(2))]
+        for size, above, step, z_step, of_step, product, flat in zip(reversed(sizes), *(part[::-1] for part in parts)):
+            state = grad_state[:, :size]
+            torch.add(above, state, out=step)
+            torch.mul(of_step, step.unsqueeze(2), out=product)
+            torch.mul(step, z_step, out=state).baddbmm_(flat, w_hh)
         grad_hidden = grad_hidden.flatten(2)
         grad_w_hh, grad_b_hh = grad_hidden.transpose(1, 2) @ previous, grad_hidden.sum(1)  # (K, N, 3H) -> (K, 3H, N)
         grad_hidden[..., 2 * hidden:] = grad_h * of_n  # r and z have one gradient for both sides, n has not

@@ -44,13 +44,14 @@ class RawFeatures:
 
 
 class EpochLoader:
-    """One epoch's batches, from any position on.
+    """One epoch's batches, from any position on, of a loader whose workers live as long as the run.
 
-    Lightning makes an iterator before it is needed; as this one is a generator, workers start with the first batch.
+    Workers started anew for every epoch would cost a fork, a wait for the first batch, and a copy of every page of memory
+    that the network then writes.
     """
 
-    def __init__(self, dataset: SpeechDataset, sampler: BatchSampler, epoch: int, workers: int):
-        self.dataset, self.sampler, self.epoch, self.workers = dataset, sampler, epoch, workers
+    def __init__(self, loader: DataLoader, sampler: BatchSampler, epoch: int):
+        self.loader, self.sampler, self.epoch = loader, sampler, epoch
         self.size = len(sampler.plan(epoch))
         self.taken = 0
 
@@ -59,16 +60,13 @@ class EpochLoader:
         return self.size
 
     def __iter__(self) -> Iterator[Batch]:
+        # Lightning makes an iterator before it is needed; as this one is a generator, work starts with the first batch.
         self.sampler.epoch, self.sampler.start = self.epoch, self.taken
-        loader = DataLoader(self.dataset, batch_sampler=self.sampler, collate_fn=collate, num_workers=self.workers,
-                            worker_init_fn=_one_thread, pin_memory=torch.cuda.is_available(),
-                            prefetch_factor=4 if self.workers else None)
-        batches = iter(loader)
-        for batch in batches:
+        for examples in self.loader:
+            # Padded here, not by the worker: arrays come through a pipe in half the time that handing over tensors takes.
+            batch = collate(examples)
             self.taken += 1
-            if self.taken == self.size:
-                next(batches, None)  # Lightning asks for no more: end the workers here, not whenever they are collected
-            yield batch
+            yield batch.pin_memory() if torch.cuda.is_available() else batch
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "taken": self.taken}
@@ -95,6 +93,9 @@ class SpeechData(LightningDataModule):
                                     sort_first_epoch=training.sort_first_epoch)
         self.dev_sampler = BatchSampler(prepared.dev.durations, training.batch_seconds, training.max_utterances, shuffle=False,
                                         seed=config.seed)
+        self.loader = DataLoader(self.train_set, batch_sampler=self.sampler, collate_fn=list, num_workers=training.workers,
+                                 worker_init_fn=_one_thread, prefetch_factor=4 if training.workers else None,
+                                 persistent_workers=training.workers > 0)
 
     def _dataset(self, part: Part, augment: AugmentConfig | None) -> SpeechDataset:
         config, archived = self.prepared.config, self.prepared.config.training.archived
@@ -107,7 +108,10 @@ class SpeechData(LightningDataModule):
         return sum(-(-len(self.sampler.plan(epoch)) // training.accumulate) for epoch in range(training.epochs))
 
     def train_dataloader(self) -> EpochLoader:
-        return EpochLoader(self.train_set, self.sampler, self.trainer.current_epoch, self.prepared.config.training.workers)
+        return EpochLoader(self.loader, self.sampler, self.trainer.current_epoch)
+
+    def teardown(self, stage: str) -> None:
+        self.loader._iterator = None  # ends the workers, which would otherwise wait until the loader is collected
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.dev_set, batch_sampler=self.dev_sampler, collate_fn=collate)

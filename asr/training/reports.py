@@ -81,7 +81,7 @@ class Report(Callback):
         writer.writeheader()
         writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in self.rows)
         write_text(self.exp / "metrics.csv", table.getvalue())
-        if time.monotonic() - self.drawn > 20:  # a picture costs a quarter of a second: not after every short epoch
+        if time.monotonic() - self.drawn > 60:  # a picture costs a quarter of a second: not after every short epoch
             draw_curves(self.rows, self.exp / "curves.png")
             self.drawn = time.monotonic()
 

@@ -25,7 +25,7 @@ from asr.models import summarize
 from asr.models.storage import save_model
 from asr.models.timing import TimingModel
 from asr.models.timing_fit import timing_of
-from asr.system import choose_device, choose_threads, environment, write_text
+from asr.system import choose_device, choose_threads, environment, keep_freed_memory, write_text
 from asr.text import build_tokenizer, get_normalizer
 from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
@@ -66,6 +66,7 @@ def _train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: Path
     started = time.monotonic()
     threads = choose_threads(config.training.threads, config.training.workers)
     torch.set_num_threads(threads)
+    keep_freed_memory()
     log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
     log.info("seed %d, device %s, %d threads, %d data workers", config.seed, device, threads, config.training.workers)
     prepared = prepare(config, train_dir, dev_dir, allow_pipes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -22,8 +24,8 @@ def data(prepared):
     return SpeechData(prepared)
 
 
-def loader(data, epoch, workers=0):
-    return EpochLoader(data.train_set, data.sampler, epoch, workers)
+def loader(data, epoch):
+    return EpochLoader(data.loader, data.sampler, epoch)
 
 
 def features(prepared, part, utterance):
@@ -71,12 +73,27 @@ def test_a_loader_goes_on_where_another_stopped(data, prepared, taken):
     for _ in range(taken):
         next(iterator)
     state = first.state_dict()
-    second = EpochLoader(SpeechData(prepared).train_set, SpeechData(prepared).sampler, 2, 0)
+    second = loader(SpeechData(prepared), 2)
     second.load_state_dict(state)
     rest = list(second)
     assert len(second) == len(whole) and len(rest) == len(whole) - taken
     for ours, theirs in zip(rest, whole[taken:]):
         assert ours.ids == theirs.ids and torch.equal(ours.inputs, theirs.inputs)
+
+
+def test_workers_change_nothing_live_on_and_end(data, tones):
+    """Also where an epoch is left half-way: the next one must not be given its remaining batches."""
+    before = {process.pid for process in multiprocessing.active_children()}
+    hired = SpeechData(prepare(settings("training.batch_seconds=6", "training.sort_first_epoch=true", "augment.speed=[0.9,1.1]",
+                                        "training.workers=2"), tones / "train", tones / "dev"))
+    next(iter(loader(hired, 3)))
+    first = {process.pid for process in multiprocessing.active_children()} - before
+    for epoch in (1, 2):
+        for ours, theirs in zip(loader(hired, epoch), loader(data, epoch), strict=True):
+            assert ours.ids == theirs.ids and torch.equal(ours.inputs, theirs.inputs) and torch.equal(ours.targets, theirs.targets)
+    assert len(first) == 2 and {process.pid for process in multiprocessing.active_children()} - before == first
+    hired.teardown("fit")
+    assert not {process.pid for process in multiprocessing.active_children()} & first
 
 
 def test_the_state_of_another_epoch_is_not_taken_over(data):
