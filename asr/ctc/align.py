@@ -58,7 +58,7 @@ def align(log_probs: Tensor | np.ndarray, lengths: ArrayLike | Tensor, targets: 
     need for itself goes to it.
 
     Raises DataError where the frames do not suffice for a target, with both numbers, and where every path has
-    probability zero; ValueError for shapes and ids that do not fit, and for NaN.
+    probability zero; ValueError for types, shapes and ids that do not fit, and for NaN.
     """
     emissions, sizes, labels = _checked(log_probs, lengths, targets, target_lengths, blank)
     short = [f"utterance {index}: its {len(row)} labels need {needed} output frames, its audio gives {size}"
@@ -128,25 +128,34 @@ def _checked(log_probs: Tensor | np.ndarray, lengths: ArrayLike | Tensor, target
              target_lengths: ArrayLike | Tensor, blank: int) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
     """Emissions (B, T, V) float32 or float64, frames, and the labels of each utterance; raises ValueError."""
     emissions = torch.as_tensor(log_probs).detach()
+    if not emissions.is_floating_point():
+        raise ValueError(f"log_probs must be of a floating type, not {emissions.dtype}")
     emissions = emissions.to("cpu", emissions.dtype if emissions.dtype == torch.float64 else torch.float32).contiguous()
-    ids = torch.as_tensor(targets).cpu().long().numpy()
-    sizes, counts = (torch.as_tensor(values).cpu().long() for values in (lengths, target_lengths))
+    ids, sizes, counts = _whole("targets", targets), _whole("lengths", lengths), _whole("target_lengths", target_lengths)
     if emissions.ndim != 3:
         raise ValueError(f"log_probs must be (B, T, V), not {tuple(emissions.shape)}")
     batch, longest, vocab = emissions.shape
     if ids.ndim != 2 or len(ids) != batch or sizes.shape != (batch,) or counts.shape != (batch,):
-        raise ValueError(f"for {batch} utterances: targets {ids.shape} must be (B, L), lengths {tuple(sizes.shape)} and "
+        raise ValueError(f"for {batch} utterances: targets {tuple(ids.shape)} must be (B, L), lengths {tuple(sizes.shape)} and "
                          f"target_lengths {tuple(counts.shape)} (B,)")
     if not 0 <= blank < vocab:
         raise ValueError(f"blank {blank} is no token: there are {vocab}")
     for name, values, limit in (("lengths", sizes, longest), ("target_lengths", counts, ids.shape[1])):
         if batch and not 0 <= int(values.min()) <= int(values.max()) <= limit:
             raise ValueError(f"{name} must be from 0 to {limit}: {values.tolist()}")
-    labels = [np.ascontiguousarray(row[:count]) for row, count in zip(ids, counts.tolist())]
+    labels = [np.ascontiguousarray(row[:count]) for row, count in zip(ids.numpy(), counts.tolist())]
     for index, (row, size) in enumerate(zip(labels, sizes.tolist())):
         wrong = sorted({int(token) for token in row if token == blank or not (token == WILDCARD or 0 <= token < vocab)})
         if wrong:
             raise ValueError(f"targets of utterance {index}: no tokens, or the blank: {wrong}")
-        if torch.isnan(emissions[index, :size]).any():
-            raise ValueError(f"log_probs of utterance {index} hold NaN")
+        if not (emissions[index, :size] < torch.inf).all():  # NaN is not below it either
+            raise ValueError(f"log_probs of utterance {index} hold NaN or plus infinity; the network's output is not finite")
     return emissions.numpy(), sizes.tolist(), labels
+
+
+def _whole(name: str, values: ArrayLike | Tensor) -> Tensor:
+    """As int64 on the CPU; raises ValueError where they are no whole numbers."""
+    found = torch.as_tensor(values).cpu()
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise ValueError(f"{name} must be whole numbers, not {found.dtype}")
+    return found.long()

@@ -14,20 +14,26 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from asr.ctc.align import block_size, token_confidences
+from asr.ctc.batch import check_finite, checked_batch
+from asr.ctc.hotwords import MOST_NATS
 from asr.ctc.hypothesis import Hypothesis
 from asr.ctc.lexicon import Lexicon
 from asr.ctc.rules import build_rules, phrases_of
-from asr.errors import DataError, UsageError
+from asr.errors import UsageError
 
 if TYPE_CHECKING:
     from asr.text import NgramLM, Tokenizer
+
+WIDEST = 1_000_000  # a beam of more would need more memory than there is
+MOST_TOKENS = 1 << 30
 
 
 class BeamSearch:
     """A prefix beam search, made once and used on any number of batches, from several threads too.
 
     The score of a prefix is ``ln p(prefix | audio) + lm_weight * ln p_lm + word_bonus * words + boosts of hotwords``. Where the
-    beam is wide enough for every prefix the search is exact: the probability is the sum over all paths of frames.
+    beam is wide enough for every prefix the search is exact. The probability of what was found is always the sum over all paths
+    of frames: those that left the beam on the way are added at the end.
     """
 
     def __init__(self, *, beam: int = 16, nbest: int = 1, lm: NgramLM | None = None, lexicon: Lexicon | None = None,
@@ -56,10 +62,11 @@ class BeamSearch:
         Raises UsageError for values out of range, and for a language model that does not fit the tokens; DataError for
         hotwords that cannot be spelled.
         """
-        tokens = math.inf if max_tokens is None else max_tokens
-        _check("beam", beam, 1, whole=True)
+        tokens = MOST_TOKENS if max_tokens is None else max_tokens
+        _check("beam", beam, 1, WIDEST, whole=True)
         _check("nbest", nbest, 1, whole=True)
-        _check("max_tokens", tokens, 1, whole=max_tokens is not None)
+        _check("max_tokens", tokens, 1, whole=True)
+        _check("blank", blank, 0, whole=True)
         _check("blank_skip", blank_skip, 0)
         _check("token_threshold", token_threshold, 0)
         _check("beam_threshold", beam_threshold, 0)
@@ -69,7 +76,7 @@ class BeamSearch:
         from asr.ctc.prefix_search import Limits
 
         self.nbest, self.blank, self.blank_penalty, self.blank_skip = nbest, blank, float(blank_penalty), blank_skip
-        self._limits = Limits(beam, int(min(tokens, 1 << 31)), float(token_threshold), float(beam_threshold))
+        self._limits = Limits(beam, min(tokens, MOST_TOKENS), float(token_threshold), float(beam_threshold))
         self._rules, self._lm, self._lexicon = None, None, lexicon
         phrases = phrases_of(hotwords, hotword_boost, tokenizer)
         if lm is not None or lexicon is not None or phrases or word_bonus:
@@ -113,61 +120,59 @@ class BeamSearch:
         return [int(self._certain(row).sum()) for row in self._rows(log_probs, lengths)]
 
     def _rows(self, log_probs: Tensor | ArrayLike, lengths: Tensor | ArrayLike) -> list[NDArray[np.floating]]:
-        """Each utterance's frames (T, V)."""
-        if isinstance(log_probs, Tensor):
-            log_probs = log_probs.detach().cpu()
-            log_probs = (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).numpy()
-        values, sizes = np.asarray(log_probs), np.asarray(lengths)
-        if values.ndim != 3 or sizes.shape != values.shape[:1] or (len(sizes) and sizes.dtype.kind not in "iu"):
-            raise UsageError(f"beam search: expected log_probs (B, T, V) and whole lengths (B,), got {values.shape} and "
-                             f"{sizes.dtype} {sizes.shape}")
-        if len(sizes) and not 0 <= sizes.min() <= sizes.max() <= values.shape[1]:
-            raise UsageError(f"beam search: lengths from {sizes.min()} to {sizes.max()}, but log_probs has {values.shape[1]} "
-                             "frames")
-        if not 0 <= self.blank < values.shape[2]:
-            raise UsageError(f"beam search: the blank is {self.blank}, but there are {values.shape[2]} tokens")
+        """Each utterance's frames (T, V), float64 or float32."""
+        values, sizes = checked_batch(log_probs, lengths, self.blank, "beam search")
         if self._rules is not None and self._lexicon.vocab_size != values.shape[2]:
             raise UsageError(f"beam search: log_probs of {values.shape[2]} tokens, but the tokenizer or lexicon is for "
                              f"{self._lexicon.vocab_size}")
-        rows = [row[:size] for row, size in zip(values, sizes)]
+        rows = [row[:size] for row, size in zip(values.cpu().numpy(), sizes)]
         for index, row in enumerate(rows):
-            if not (row < np.inf).all():  # NaN is not below it either
-                frame, token = np.argwhere(~(row < np.inf))[0]
-                raise DataError(f"utterance {index} of the batch: its log-probability of token {token} at frame {frame} is "
-                                f"{row[frame, token]}; the network's output is not finite")
+            check_finite(row, None, index)
         return rows
 
     def _certain(self, row: NDArray[np.floating]) -> NDArray[np.bool_]:
         return row[:, self.blank] > (math.log(self.blank_skip) if self.blank_skip else -math.inf)
 
-    def _decode(self, row: NDArray[np.floating]) -> list[Hypothesis]:
-        from asr.ctc.finish import finish, finish_cut
-        from asr.ctc.fusion import NO_WORD
+    def _search(self, row: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
+        """All prefixes made and the beam at the end, see `asr.ctc.prefixes`."""
         from asr.ctc.prefix_search import search
 
-        emissions = np.ascontiguousarray(row, np.float64)
-        nodes, beam, size = search(emissions, self._certain(row), self.blank, self.blank_penalty, self._limits, self._rules,
-                                   self._lm)
-        if self._rules is None:
-            mass = beam["mass"][:size]
-            found = beam["node"][:size], np.full(size, NO_WORD), mass, mass, np.zeros(size)
-        else:
-            found = finish(self._rules, self._lm, nodes, beam, size)
-            if size and not len(found[0]):
-                found = finish_cut(emissions, self.blank, self.blank_penalty, self._rules, self._lm, nodes, beam, size)
-        if not (found[3] > -math.inf).any():
-            return [Hypothesis([], -math.inf, -math.inf, 0.0, [], [], [])]
-        best = np.argsort(-found[3], kind="stable")[:self.nbest]
-        return [self._hypothesis(row, nodes, *(values[index] for values in found)) for index in best]
+        nodes, beam, size = search(np.ascontiguousarray(row, np.float64), self._certain(row), self.blank, self.blank_penalty,
+                                   self._limits, self._rules, self._lm)
+        return nodes, beam[:size]
 
-    def _hypothesis(self, row: NDArray[np.floating], nodes: NDArray, node: int, last_word: int, acoustic: float,
-                    score: float, lm_score: float) -> Hypothesis:
+    def _decode(self, row: NDArray[np.floating]) -> list[Hypothesis]:
+        from asr.ctc.finish import cut, finish
+        from asr.ctc.fusion import NO_WORD
+
+        nodes, beam = self._search(row)
+        if not len(beam):
+            return [_nothing()]
+        if self._rules is None:
+            found = beam["node"], np.full(len(beam), NO_WORD), beam["mass"], np.zeros(len(beam)), np.zeros(len(beam))
+        else:
+            found = finish(self._rules, self._lm, nodes, beam)
+            if not len(found[0]):  # a closed lexicon, and all prefixes within a word
+                node = cut(self._rules, nodes, beam)
+                beam = beam[:1].copy()
+                beam["node"], beam["mass"] = node, -math.inf
+                found = finish(self._rules, self._lm, nodes, beam)
+        best = np.argsort(-(found[2] + found[3]), kind="stable")[:self.nbest]
+        hypotheses = [self._hypothesis(row, nodes, *(values[index] for values in found)) for index in best]
+        return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
+
+    def _hypothesis(self, row: NDArray[np.floating], nodes: NDArray, node: int, last_word: int, mass: float, worth: float,
+                    lm_score: float) -> Hypothesis:
+        """A prefix as a hypothesis; of its paths of frames, ``mass`` has those that never left the beam."""
         from asr.ctc.prefixes import trace
 
         tokens, completed = trace(nodes, node)
+        acoustic = max(float(mass), _log_prob(row, tokens, self.blank, self.blank_penalty))
+        if acoustic == -math.inf:  # of a prefix that was cut, where the frames after it allow nothing else
+            return _nothing()
         frames, ends, confidence = _times(row, tokens, self.blank)
         words = self._words(tokens.tolist(), completed.tolist(), last_word) if self._lexicon and self._lexicon.closed else None
-        return Hypothesis(tokens.tolist(), float(score), float(acoustic), float(lm_score), frames, ends, confidence, words)
+        return Hypothesis(tokens.tolist(), acoustic + float(worth), acoustic, float(lm_score), frames, ends, confidence, words)
 
     def _words(self, tokens: list[int], completed: list[int], last: int) -> list[tuple[str, int, int]]:
         """The lexicon's words with the positions of their tokens; ``completed[n]`` is the word that token n ended, or -1."""
@@ -193,6 +198,25 @@ def beam_search(log_probs: Tensor | ArrayLike, lengths: Tensor | ArrayLike, beam
     return search(log_probs, lengths)
 
 
+def _nothing() -> Hypothesis:
+    """Of an utterance of which no path is possible."""
+    return Hypothesis([], -math.inf, -math.inf, 0.0, [], [], [])
+
+
+def _log_prob(row: NDArray[np.floating], tokens: NDArray[np.int32], blank: int, blank_penalty: float) -> float:
+    """Log-probability of all paths through the frames (T, V) that collapse to the tokens."""
+    from asr.ctc.finish import sum_paths
+
+    kinds, columns = np.unique(tokens, return_inverse=True)
+    part = row[:, np.concatenate([[blank], kinds])].astype(np.float64)
+    part[:, 0] -= blank_penalty
+    peaks = part.max(axis=1, initial=-math.inf, keepdims=True)
+    if not np.isfinite(peaks).all():
+        return -math.inf
+    apart = np.append(0.0, tokens[1:] != tokens[:-1])[:len(tokens)]
+    return sum_paths(np.exp(part - peaks), columns + 1, apart) + float(peaks.sum())
+
+
 def _times(row: NDArray[np.floating], tokens: NDArray[np.int32], blank: int) -> tuple[list[int], list[int], list[float]]:
     """First frames, ends and highest posteriors of tokens on their best path through the frames (T, V)."""
     from asr.ctc.viterbi import best_path
@@ -206,14 +230,14 @@ def _times(row: NDArray[np.floating], tokens: NDArray[np.int32], blank: int) -> 
 
 
 def _check_weights(lm_weight: float, word_bonus: float, blank_penalty: float) -> None:
-    _check("lm_weight", lm_weight, 0, math.inf)
-    _check("word_bonus", word_bonus, -math.inf, math.inf)
-    _check("blank_penalty", blank_penalty, -math.inf, math.inf)
+    _check("lm_weight", lm_weight, 0, MOST_NATS)
+    _check("word_bonus", word_bonus, -MOST_NATS, MOST_NATS)
+    _check("blank_penalty", blank_penalty, -MOST_NATS, MOST_NATS)
 
 
-def _check(name: str, value: float, low: float, below: float = math.nan, whole: bool = False) -> None:
-    """Refuse a value that is below ``low`` or not a number, and infinities where there is a bound ``below``."""
-    if isinstance(value, bool) or (whole and not isinstance(value, (int, np.integer))) or not (value >= low) \
-            or value >= below or (value == low == -math.inf):
-        wanted = ("a whole number" if whole else "a number") + (f" from {low:g} up" if math.isfinite(low) else "")
-        raise UsageError(f"beam search: {name} is {value!r}; it must be {wanted}")
+def _check(name: str, value: float, low: float, high: float = math.inf, whole: bool = False) -> None:
+    """Refuse a value that is no number, not a whole one where it is to be one, or not from ``low`` to ``high``."""
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        bounds = f"from {low:,.0f} " + (f"to {high:,.0f}" if high < math.inf else "up")
+        raise UsageError(f"beam search: {name} is {value!r}; it must be a {'whole ' if whole else ''}number {bounds}")

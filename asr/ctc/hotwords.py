@@ -9,7 +9,6 @@ Where nothing tells words apart (no token is a space, and the vocabulary is open
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from asr.ctc.trie import Trie, build_trie
 from asr.errors import DataError, UsageError
 from asr.text.tables import read_lines
 
+MOST_NATS = 1e6  # a boost, weight or bonus of more drowns all other scores, and at last what float64 can hold
 MOST_SPELLINGS = 64  # of a phrase whose words have several each
 
 
@@ -40,19 +40,20 @@ class Hotwords:
     def __init__(self, phrases: Mapping[str, float], lexicon: Lexicon) -> None:
         """``phrases``: words between white space, and their boosts in nats.
 
-        Raises UsageError for an empty phrase or a boost that is not above zero, and DataError that names the phrases the
-        lexicon cannot spell.
+        Raises UsageError for an empty phrase and for a boost that is not above zero, or is above `MOST_NATS`; DataError that
+        names the phrases the lexicon cannot spell.
         """
         for phrase, boost in phrases.items():
             if not phrase.split():
                 raise UsageError("hotwords: an empty phrase; give one word or more")
-            if not (boost > 0 and math.isfinite(boost)):
-                raise UsageError(f"hotwords: the boost of {phrase!r} is {boost}; it must be a number above zero")
+            if not 0 < boost <= MOST_NATS:
+                raise UsageError(f"hotwords: the boost of {phrase!r} is {boost}; it must be a number above zero and at most "
+                                 f"{MOST_NATS:,.0f}")
         patterns = _patterns(phrases, lexicon)
         trie, ends = build_trie([symbols for symbols, _ in patterns])
         self.potential, self.gain = np.zeros((2, len(trie.parents)))
         for (symbols, boost), end in zip(patterns, ends):
-            self.gain[end] += boost
+            self.gain[end] = max(self.gain[end], boost)  # what sounds alike is one phrase or the other
             self._lend(trie, symbols, boost, end)
         by_depth = np.argsort(_depths(trie), kind="stable")[1:].tolist()
         self.fail, self.at_boundary = _links(trie, by_depth)

@@ -85,7 +85,7 @@ class Lexicon:
         missing: dict[str, list[str]] = {}
         for word in dict.fromkeys(vocabulary):
             written = unicodedata.normalize("NFC", word)
-            if missing_here := sorted(set(written) - symbol_of.keys()):
+            if missing_here := sorted(set(written) - symbol_of.keys()) if written else ["no letter"]:
                 missing[word] = missing_here
             else:
                 spellings.append((word, [symbol_of[character] for character in written]))

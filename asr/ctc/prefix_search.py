@@ -1,8 +1,8 @@
 """CTC prefix beam search over one utterance, compiled (Graves, 2012; Hannun et al., 2014).
 
-The beam holds prefixes with the log-probability of all paths of frames that collapse to them, apart for paths that end in blank and
-paths that end in the last token. A prefix has one parent, so the only paths that merge are those from a parent in the
-beam to a child in the beam; any other extension is a new candidate with one source. Candidates are therefore never looked
+The beam holds prefixes with the log-probability of all paths of frames that collapse to them, apart for paths that end in blank
+and paths that end in the last token. A prefix has one parent, so the only paths that merge are those from a parent in the beam
+to a child in the beam; any other extension is a new candidate with one source. Candidates are therefore never looked
 up: they go through a buffer of a few beams' size, which is cut to the best whenever it is full, and the worst of those is the
 bar that a further extension must be able to pass before its words or its language model are looked at.
 """
@@ -18,10 +18,12 @@ from numba import njit
 from asr.ctc.borrowing import borrow
 from asr.ctc.fusion import NO_WORD, completions, extend, worth
 from asr.ctc.lookahead import extended_worth, fill
-from asr.ctc.prefixes import ENTRY, find_or_make, grown, is_in_beam, log_add, make_prefixes
+from asr.ctc.prefixes import ENTRY, find_or_make, is_in_beam, log_add, make_prefixes, make_room
 from asr.ctc.selection import CANDIDATE, NEVER, SORTED, choose_tokens, keep_best, sort_hopeful
 
 STAY = np.int32(-1)  # in place of a token: the prefix itself
+AT_ONCE = 8  # tokens are foretold together in the time of one by itself
+
 
 class Limits(NamedTuple):
     """How wide to search.
@@ -89,14 +91,16 @@ def branch(rules, lm, nodes, table, beam, size, emissions, chosen, passing, limi
         if rules is not None:
             entry.limit += nodes[entry.node].limit if math.isnan(known[entry.row, 0]) else known[entry.row, 0]
         highest = max(highest, entry.limit)
-    hopeful = sort_hopeful(emissions, chosen, bar - highest)
+    hopeful, loudest = sort_hopeful(emissions, chosen, bar - highest)
     if hopeful == 0:
         return count, best
+    if rules is not None:
+        at_once = hopeful * AT_ONCE > known.shape[1] and not law.by_token
     for i in range(size):
         entry = beam[i]
         if rules is not None:
             row = known[entry.row]
-            if math.isnan(row[0]) and not law.by_token and entry.limit + emissions[chosen[0]] > bar:
+            if at_once and math.isnan(row[0]) and entry.limit + loudest > bar:
                 fill(law, model, nodes[entry.node], row, lent)
                 entry.limit = entry.mass + row[0]
         count_passing = 0  # without a jump for each, which no processor would foresee
@@ -193,10 +197,8 @@ def renew(rules, lm, nodes, table, made, beam, size, candidates, count, floor, f
             nodes[node].where = kept
             if rules is not None:
                 row = known[entry.row]
-                if rules.by_token:
-                    for token in range(len(row)):
-                        row[token] = math.nan
-                row[0] = math.nan
+                for token in range(len(row)):
+                    row[token] = math.nan
             kept += 1
     return kept, made, free_count
 
@@ -216,7 +218,7 @@ def search(log_probs, certain, blank, blank_penalty, limits, rules, lm):
         The nodes of all prefixes made, the beam at the end (ENTRY), and its size: 0 where no path of frames is possible.
     """
     beam_size, vocabulary = limits.beam, log_probs.shape[1]
-    nodes, table = make_prefixes(rules, lm, min(16 * len(log_probs), 1 << 16) + beam_size + 1)  # they may grow
+    nodes, table = make_prefixes(rules, lm, min(16 * len(log_probs), 1 << 14) + beam_size + 1)
     made = np.int64(1)
     beam, following = np.zeros(beam_size, ENTRY), np.zeros(beam_size, ENTRY)
     beam[0].token, beam[0].in_token = -1, NEVER  # at first the empty prefix alone, log-probability 0
@@ -243,7 +245,7 @@ def search(log_probs, certain, blank, blank_penalty, limits, rules, lm):
                              candidates, scratch, count, best, worst if count == beam_size else NEVER)
         count, _ = keep_best(candidates, count, beam_size, scratch)
         if made + count > len(nodes):
-            nodes, table = grown(nodes, table, made)
+            nodes, table, made = make_room(nodes, table, made, beam, size)
         size, made, free_count = renew(rules, lm, nodes, table, made, beam, size, candidates, count, best - limits.beam_threshold,
                                        free, free_count, known, following)
         beam, following = following, beam

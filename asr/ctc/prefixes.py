@@ -33,27 +33,55 @@ def log_add(a, b):
 
 
 @njit(cache=True, nogil=True)
-def make_prefixes(rules, lm, size):
-    """Room for ``size`` nodes and more, the empty prefix in it as node 0; and the table to find them in (open addressing)."""
+def make_table(size):
+    """Room for ``size`` nodes, and the table to find them in by parent, token and word (open addressing)."""
     places = 2
     while places < 2 * size:
         places *= 2
-    nodes = np.empty(size, NODE)
-    nodes[0].parent = nodes[0].token = nodes[0].word = -1
-    if rules is not None:
-        begin(rules, lm, nodes[0])
-    return nodes, np.full(places, -1, np.int32)
+    return np.empty(size, NODE), np.full(places, -1, np.int32)
 
 
 @njit(cache=True, nogil=True)
-def grown(nodes, table, count):
-    """The same ``count`` nodes in twice the room."""
-    more_nodes, more_table = np.empty(2 * len(nodes), NODE), np.full(2 * len(table), -1, np.int32)
+def make_prefixes(rules, lm, size):
+    """The same, with the empty prefix in it as node 0, alone in the beam."""
+    nodes, table = make_table(size)
+    nodes[0].parent = nodes[0].token = nodes[0].word = -1
+    nodes[0].where = 0
+    if rules is not None:
+        begin(rules, lm, nodes[0])
+    return nodes, table
+
+
+@njit(cache=True, nogil=True)
+def make_room(nodes, table, count, beam, size):
+    """Drop the nodes that lead to no prefix of the beam, and give the others more room if they need it: (nodes, table, count).
+
+    So an hour of audio takes the memory of its transcript, not of all that was ever considered.
+    """
+    number = np.full(count, -1, np.int32)
+    for j in range(size):
+        node = beam[j].node
+        while node >= 0 and number[node] < 0:
+            number[node] = 0
+            node = nodes[node].parent
+    room = np.int64(0)
     for node in range(count):
-        more_nodes[node] = nodes[node]
-        if node > 0:
-            more_table[find_place(more_nodes, more_table, nodes[node].parent, nodes[node].token, nodes[node].word)] = node
-    return more_nodes, more_table
+        if number[node] == 0:
+            number[node] = room
+            room += 1
+    kept, room = room, max(len(nodes), 2 * room + len(beam))
+    more_nodes, more_table = make_table(room)
+    for node in range(count):
+        if number[node] >= 0:
+            moved = number[node]
+            more_nodes[moved] = nodes[node]
+            if moved > 0:
+                more_nodes[moved].parent = number[nodes[node].parent]
+                place = find_place(more_nodes, more_table, more_nodes[moved].parent, nodes[node].token, nodes[node].word)
+                more_table[place] = moved
+    for j in range(size):
+        beam[j].node = number[beam[j].node]
+    return more_nodes, more_table, kept
 
 
 @njit(cache=True, nogil=True, forceinline=True)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from asr.ctc.hotwords import Hotwords
 from asr.ctc.lexicon import SHOWN, Lexicon
 from asr.errors import UsageError
+from asr.text import NgramLM
 
 if TYPE_CHECKING:
     from asr.ctc.fusion import Rules
-    from asr.text import NgramLM, Tokenizer
+    from asr.text import Tokenizer
     from asr.text.ngram_query import NgramArrays
 
 _log = logging.getLogger("asr")
@@ -31,6 +32,11 @@ def build_rules(lexicon: Lexicon | None, lm: NgramLM | None, by_token: bool, hot
     from asr.ctc.fusion import ARC, HOT, OUTSIDE, PLACE, ROOT, TOKEN, WORD, Rules
     from asr.ctc.lookahead import smear
 
+    if lm is not None and not isinstance(lm, NgramLM):
+        raise UsageError(f"beam search: lm is {lm!r}, not a language model; read an ARPA file with `NgramLM.load(path)`")
+    if lexicon is not None and not isinstance(lexicon, Lexicon):
+        raise UsageError(f"beam search: lexicon is {lexicon!r}; make one with `Lexicon.from_words(words, tokenizer)` or "
+                         "`Lexicon.load(path, tokenizer.tokens)`")
     if tokenizer is None and (lexicon is None or by_token):
         raise UsageError("beam search: give `tokenizer`, the model's: a language model, hotwords and a word bonus need to know "
                          "what the tokens spell")
@@ -68,12 +74,19 @@ def build_rules(lexicon: Lexicon | None, lm: NgramLM | None, by_token: bool, hot
 
 
 def phrases_of(hotwords: Mapping[str, float] | Iterable[str] | None, boost: float, tokenizer: Tokenizer | None) -> dict[str, float]:
-    """Hotwords as the model writes them (normalised, one space between words), with their boosts; of equals the largest."""
+    """Hotwords as the model writes them (normalised, one space between words), with their boosts; of equals the largest.
+
+    Raises UsageError for what is neither a list of texts nor a mapping of texts to numbers.
+    """
     if isinstance(hotwords, str):
         raise UsageError(f"hotwords: expected a list of phrases or a mapping to their boosts, not one text; write [{hotwords!r}]")
     given = hotwords if isinstance(hotwords, Mapping) else dict.fromkeys(hotwords or (), boost)
     found: dict[str, float] = {}
     for phrase, value in given.items():
+        if not isinstance(phrase, str):
+            raise UsageError(f"hotwords: {phrase!r} is no text; expected a list of phrases, or a mapping {{phrase: boost}}")
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise UsageError(f"hotwords: the boost of {phrase!r} is {value!r}; it must be a number above zero")
         written = " ".join((tokenizer.normalize(phrase) if tokenizer else phrase).split())
         found[written] = max(value, found.get(written, value))
     return found
@@ -89,7 +102,6 @@ def _records(kind: np.dtype, **columns: NDArray | int) -> NDArray:
 
 def _certain() -> NgramArrays:
     """A language model in which everything has probability 1."""
-    from asr.text import NgramLM
     from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable
 
     nothing = np.zeros(3, np.float32)
@@ -129,8 +141,9 @@ def _lm_words(lm: NgramLM, wanted: Sequence[str], what: str) -> NDArray[np.int32
         return found
     named = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
     if len(missing) == len(wanted):
-        raise UsageError(f"the language model knows none of the {what}: {named}; its own words are like "
-                         f"{', '.join(_words(lm)[:5])}; `lm_unit` says whether they are words or tokens")
+        own = f"its own words are like {', '.join(_words(lm)[:5])}" if _words(lm) else "it has no words of its own"
+        raise UsageError(f"the language model knows none of the {what}: {named}; {own}; `lm_unit` says whether they are words or "
+                         "tokens")
     _log.warning("the language model does not know %d of %d %s; they score as unknown: %s", len(missing), len(wanted), what, named)
     return found
 

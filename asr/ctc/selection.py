@@ -96,12 +96,16 @@ def choose_tokens(emissions, blank, most, threshold, chosen, scratch):
 
 @njit(cache=True, nogil=True)
 def sort_hopeful(emissions, chosen, bar):
-    """Move the chosen tokens that are above the bar to the front, sorted from the loudest if they are SORTED or fewer: how many."""
-    count = np.int64(0)
+    """Move the chosen tokens above the bar to the front, from the loudest on if they are SORTED or fewer.
+
+    Returns how many they are, and the loudest's emission.
+    """
+    count, loudest = np.int64(0), NEVER
     for token in chosen:
         if emissions[token] > bar:
             chosen[count] = token
             count += 1
+            loudest = max(loudest, emissions[token])
     if count <= SORTED:
         for index in range(1, count):
             token, place = chosen[index], index
@@ -109,4 +113,4 @@ def sort_hopeful(emissions, chosen, bar):
                 chosen[place] = chosen[place - 1]
                 place -= 1
             chosen[place] = token
-    return count
+    return count, loudest

@@ -19,14 +19,14 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import numpy as np
 
 from asr.errors import DataError, UsageError
-from asr.text.ngram import NgramLM, words_of
+from asr.text.ngram import NgramLM, refuse_text, words_of
 from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable, keys
 
 _SPECIAL = [UNK, BOS, EOS]  # ids 0, 1 and 2
@@ -54,8 +54,8 @@ def build_ngram(lines: Iterable[str], order: int = 3, prune: Sequence[int] = (),
         is logged as a warning. So are discounts that the text is too small to tell, for which 0.5, 1 and 1.5 stand.
 
     Raises:
-        UsageError: ``order`` or ``prune`` is not as above.
-        DataError: the text has no word, or a line holds ``<s>`` or ``</s>``.
+        UsageError: ``order`` or ``prune`` is not as above, or ``lines`` or ``vocabulary`` is one text.
+        DataError: the text or the vocabulary has no word, or a line holds ``<s>`` or ``</s>``.
     """
     thresholds = _thresholds(order, prune)
     words, ids, lengths = _encode(lines, vocabulary)
@@ -92,7 +92,10 @@ class _Level:
         return cls(context, word, suffix, begins, occurs, occurs, np.ones(size, bool), np.zeros(size), np.ones(size))
 
 
-def _thresholds(order: int, prune: Sequence[int]) -> list[int]:
+def _thresholds(order: int, prune: Sequence[int]) -> Iterator[int]:
+    """That of each order from 1 up, without end; raises UsageError."""
+    if not all(isinstance(number, (int, np.integer)) for number in (order, *prune)):
+        raise UsageError(f"order {order!r}, pruning thresholds {_join(prune)}: whole numbers are needed")
     if order < 1:
         raise UsageError(f"order {order}: a model has n-grams of 1 word or more, commonly of 3")
     if len(prune) > order:
@@ -100,12 +103,13 @@ def _thresholds(order: int, prune: Sequence[int]) -> list[int]:
     if prune and (prune[0] != 0 or list(prune) != sorted(prune)):
         raise UsageError(f"pruning thresholds {_join(prune)}: the first, that of single words, is to be 0, and none below the "
                          "one before it (an n-gram can only stay where its context stays); for example 0,0,1")
-    thresholds = [*prune] or [0]
-    return thresholds + [thresholds[-1]] * (order - len(thresholds))
+    return chain(prune, repeat(prune[-1] if prune else 0))
 
 
 def _encode(lines: Iterable[str], vocabulary: Iterable[str] | None) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The words by id; the ids of the text (T,) int32, each sentence in ``<s>`` and ``</s>``; lengths, those included."""
+    for name, given in (("lines", lines), ("vocabulary", vocabulary)):
+        refuse_text(given, name)
     index: defaultdict[str, int] = defaultdict()
     index.default_factory = index.__len__
     unknown, bos, eos = (index[word] for word in _SPECIAL)
@@ -115,6 +119,8 @@ def _encode(lines: Iterable[str], vocabulary: Iterable[str] | None) -> tuple[lis
             if words_of(word) != [word]:
                 raise DataError(f"the vocabulary holds {word!r}, which is not one word; write one on each line, without blanks")
             index[word]
+        if len(index) == len(_SPECIAL):
+            raise DataError("the vocabulary has no word")
     size = len(index)
     if vocabulary is not None:
         index.default_factory = lambda: unknown  # words outside become entries as well, after the first `size`

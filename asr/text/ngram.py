@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from asr.text.arpa import read_arpa, write_arpa
 from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable, index_tables
 from asr.text.tables import words as split
@@ -112,9 +112,13 @@ class NgramLM:
         return float(words.sum() + ends.sum())
 
     def perplexity(self, sentences: Iterable[str]) -> Perplexity:
-        """The perplexity of a text of one sentence a line; an empty line is an empty sentence. DataError if there is none."""
+        """The perplexity of a text of one sentence a line; an empty line is an empty sentence.
+
+        Raises DataError if there is no line, UsageError for one text in place of lines.
+        """
         from asr.text.ngram_query import score_words
 
+        refuse_text(sentences, "sentences")
         encoded = [self.encode(sentence) for sentence in sentences]
         if not encoded:
             raise DataError("perplexity is undefined: the text has no line")
@@ -123,6 +127,13 @@ class NgramLM:
         unknown = (ids < 0) | (ids == self.unk)
         total = float(words.sum() + ends.sum())
         return Perplexity(len(ends), len(words) + len(ends), int(unknown.sum()), total, total - float(words[unknown].sum()))
+
+
+def refuse_text(lines: object, name: str) -> None:
+    """Refuse a text where lines are expected: its letters would be taken for lines. Raises UsageError."""
+    if isinstance(lines, (str, bytes)):
+        raise UsageError(f"{name}: expected lines, a list or an open file, not one text; write `text.splitlines()` or "
+                         "`open(path)`")
 
 
 def words_of(sentence: str) -> list[str]:

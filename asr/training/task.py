@@ -149,7 +149,8 @@ class SpeechTask(LightningModule):
         fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
         self.dev_loss_sum += float(losses[fits].sum())
         self.dev_label_sum += int(batch.target_lengths[fits].sum())
-        for name, hypothesis in zip(batch.ids, greedy(torch.log_softmax(logits.float(), dim=-1), lengths)):
+        log_probs = torch.log_softmax(logits.float(), dim=-1).nan_to_num(-math.inf)  # an overflow of fp16 is heard as nothing
+        for name, hypothesis in zip(batch.ids, greedy(log_probs, lengths)):
             self.hypotheses[name] = self.prepared.tokenizer.decode(hypothesis.tokens)
 
     def dev_loss(self) -> float:

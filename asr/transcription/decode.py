@@ -63,7 +63,8 @@ def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, o
     An utterance whose audio or features cannot be read is named on the log and in ``decode.json`` and is in none of the others;
     the caller sees it in ``report.failed``.
 
-    Raises UsageError, ModelError, and DataError for files that do not fit, before any work.
+    Raises UsageError, ModelError, and DataError for files that do not fit, before any work; DataError where there is nothing to
+    tune on.
     """
     if not batch_seconds > 0:
         raise UsageError(f"--batch-seconds {batch_seconds:g}: must be above zero")

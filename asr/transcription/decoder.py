@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class DecoderOptions:
     beam_threshold: float = 20.0
     """Prefixes so many nats below the best are dropped."""
     blank_skip: float = 1.0
-    calibration: Calibration | None = field(default=None)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,9 @@ def walk(model: SpeechModel, data: DataDir, inputs: Inputs, utterances: Iterable
          watch: Watch, failed: dict[str, str]) -> Iterator[Heard]:
     """The utterances through the network, in batches of near-equal length, the longest first.
 
-    One that cannot be read is named on the log, and in ``failed`` with the reason, and passed over. A model with speaker
-    CMVN takes a speaker's statistics from all of ``utterances``, unless cmvn.scp has them.
+    One that cannot be read, or of which the network makes numbers that are not finite, is named on the log, and in ``failed``
+    with the reason, and passed over. A model with speaker CMVN takes a speaker's statistics from all of ``utterances``, unless
+    cmvn.scp has them.
     """
     known: list[tuple[Utterance, float]] = []
     for utterance in utterances:
@@ -72,7 +74,23 @@ def walk(model: SpeechModel, data: DataDir, inputs: Inputs, utterances: Iterable
                 note_failure(failed, utterance, error)
         if kept:
             chosen = torch.stack([stats[utterance.speaker] for utterance in kept]) if by_speaker else None
-            yield Heard(kept, emissions_of(model, *inputs.features(arrays), chosen), list(map(inputs.seconds, kept, arrays)))
+            heard = Heard(kept, emissions_of(model, *inputs.features(arrays), chosen), list(map(inputs.seconds, kept, arrays)))
+            if (heard := _finite(heard, failed)).utterances:
+                yield heard
+
+
+def _finite(heard: Heard, failed: dict[str, str]) -> Heard:
+    """The batch without the utterances of which the network makes NaN or infinity; they are named as `walk` says."""
+    log_probs, frames, features = heard.emissions
+    good = [bool(torch.isfinite(row[:count]).all()) for row, count in zip(log_probs, frames.tolist())]
+    if all(good):
+        return heard
+    for utterance, finite in zip(heard.utterances, good):
+        if not finite:
+            note_failure(failed, utterance, "the network gives numbers that are not finite; train it again")
+    rows = torch.tensor(good, device=log_probs.device)
+    emissions = Emissions(log_probs[rows], frames[rows], (features[0][rows], features[1][rows]))
+    return Heard(list(compress(heard.utterances, good)), emissions, list(compress(heard.durations, good)))
 
 
 def note_failure(failed: dict[str, str], utterance: Utterance, error: AsrError | str) -> None:

@@ -59,9 +59,13 @@ def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, 
     """Search the grid: the language model's weight by word bonus, the blank penalty at the best, then half steps around it.
 
     Without a language model its weight is not varied, without one and a lexicon neither is the word bonus. ``watch`` is given the
-    points of each round and yields them on, to show how far the work is.
+    points of each round and yields them on, to show how far the work is. Raises DataError where there is no word to count
+    errors by.
     """
     options = decoder.options
+    words = sum(len(references[name].split()) for batch in emitted for name in batch.ids)
+    if not words:
+        raise DataError("--tune: nothing to tune on: the utterances that could be read have no word in their transcripts")
     with_lm, with_words = options.lm is not None, options.lm is not None or options.lexicon is not None
     tried: dict[Weights, int] = {}
 
@@ -71,14 +75,13 @@ def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, 
         return best_of(tried)
 
     if options.method == "greedy":
-        return Tuned(options.weights, [(options.weights, word_errors(decoder, emitted, references))],
-                     sum(len(references[name].split()) for batch in emitted for name in batch.ids))
+        return Tuned(options.weights, [(options.weights, word_errors(decoder, emitted, references))], words)
     best = attempt(Weights(weight, bonus, 0.0) for weight in (LM_WEIGHTS if with_lm else (0.0,))
                    for bonus in (WORD_BONUSES if with_words else (0.0,)))
     best = attempt(Weights(best.lm_weight, best.word_bonus, penalty) for penalty in BLANK_PENALTIES)
     best = attempt(Weights(round(max(0.0, best.lm_weight + step), 3), round(best.word_bonus + half, 3), best.blank_penalty)
                    for step in ((-0.1, 0.0, 0.1) if with_lm else (0.0,)) for half in ((-0.5, 0.0, 0.5) if with_words else (0.0,)))
-    return Tuned(best, list(tried.items()), sum(len(references[name].split()) for batch in emitted for name in batch.ids))
+    return Tuned(best, list(tried.items()), words)
 
 
 def best_of(tried: Mapping[Weights, int]) -> Weights:
@@ -129,7 +132,7 @@ def save_tuned(out: Path, tuned: Tuned, calibration: Calibration | None, confide
                model: SpeechModel, data: str) -> None:
     """tuned.json (what `--tuned` reads), tuning.tsv (every point) and, of a beam search, tuning.png (the surface)."""
     write_text(out / "tuning.tsv", "lm_weight\tword_bonus\tblank_penalty\terrors\twer\n" + "".join(
-        f"{point.lm_weight:g}\t{point.word_bonus:g}\t{point.blank_penalty:g}\t{errors}\t{errors / max(1, tuned.words):.6f}\n"
+        f"{point.lm_weight:g}\t{point.word_bonus:g}\t{point.blank_penalty:g}\t{errors}\t{errors / tuned.words:.6f}\n"
         for point, errors in tuned.points))
     if len(tuned.points) > 1:
         draw_surface(tuned, out / "tuning.png")
@@ -176,7 +179,7 @@ def draw_surface(tuned: Tuned, path: Path) -> None:
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     surface, penalties = figure.subplots(1, 2, width_ratios=(3, 2))
-    rate = 100 / max(1, tuned.words)
+    rate = 100 / tuned.words
     grid = {(point.lm_weight, point.word_bonus): rate * errors for point, errors in tuned.points if point.blank_penalty == 0
             and point.lm_weight in (*LM_WEIGHTS, 0.0) and point.word_bonus in WORD_BONUSES}
     across, up = sorted({weight for weight, _ in grid}), sorted({bonus for _, bonus in grid})

@@ -8,6 +8,9 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
+
+from asr.ctc.prefixes import trace
 
 LN10 = math.log(10)
 UNKNOWN = "\u2047"  # a word that no language model of the tests knows
@@ -156,15 +159,42 @@ def search(log_probs, blank=0, beam=1 << 30, max_tokens=None, token_threshold=ma
     return [(prefix, float(np.logaddexp(*both))) for prefix, both in held.items()]
 
 
-def finished(held, knowledge=None):
-    """(tokens, words, score, log-probability, LM log-probability) of every way to end, the best first."""
+def finished(held, knowledge=None, log_probs=None, blank=0):
+    """(tokens, words, score, log-probability, LM log-probability) of every way to end, the best first.
+
+    The log-probabilities are those of ``held``, or of all paths of frames where ``log_probs`` are given.
+    """
     knowledge = knowledge or Acoustics()
     found = []
     for prefix, mass in held:
+        if log_probs is not None:
+            mass = exact_log_prob(log_probs, [token for token, _ in prefix], blank)
         for last, worth, log_prob in knowledge.endings(prefix):
             words = [word for _, word in prefix if word is not None] + ([last] if last is not None else [])
             found.append(([token for token, _ in prefix], words, mass + worth, mass, log_prob))
     return sorted(found, key=lambda entry: -entry[2])
+
+
+def exact_log_prob(log_probs, tokens, blank=0):
+    """Of all paths of frames that collapse to the tokens, as torch has it."""
+    if not len(log_probs):
+        return 0.0
+    loss = torch.nn.functional.ctc_loss(torch.from_numpy(log_probs), torch.as_tensor(tokens, dtype=torch.long),
+                                        torch.tensor(len(log_probs)), torch.tensor(len(tokens)), blank=blank, reduction="sum")
+    return -float(loss)
+
+
+def final_beam(search, log_probs):
+    """Tokens and log-probability of what is in our beam at the end."""
+    nodes, beam = search._search(log_probs)
+    return sorted((trace(nodes, entry["node"])[0].tolist(), entry["mass"]) for entry in beam)
+
+
+def assert_same_beam(search, log_probs, held):
+    """Our beam at the end against that of the plain search."""
+    found, expected = final_beam(search, log_probs), sorted(([token for token, _ in prefix], mass) for prefix, mass in held)
+    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
+    np.testing.assert_allclose([mass for _, mass in found], [mass for _, mass in expected], rtol=0, atol=1e-9)
 
 
 def enumerate_paths(log_probs, blank=0, blank_penalty=0.0, knowledge=None):

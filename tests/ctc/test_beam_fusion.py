@@ -69,6 +69,11 @@ def setting(name):
     if name == "pieces":
         symbols = piece_symbols()
         return {"lm": lm, "tokenizer": pieces()}, {"tokens": symbols, "spellings": spellings, "lm": lm}, len(symbols)
+    if name == "many":  # more tokens than are worth looking at: the others are no words of the language model's
+        others = [chr(0x4E00 + index) for index in range(90)]
+        tokens = (*CHARACTERS, *((other,) for other in others))
+        options = {"lm": lm, "tokenizer": CharTokenizer(["a", "b", " ", *others]), "max_tokens": 4}
+        return options, {"tokens": tokens, "spellings": spellings, "lm": lm}, len(tokens)
     if name == "tokens":
         over = language_model(unit="token")
         options = {"lm": over, "lm_unit": "token", "tokenizer": characters()}
@@ -96,11 +101,13 @@ def hot(hotwords, spell):
 
 
 def check(log_probs, options, knowledge, beam=None):
-    """Our hypotheses, all of them, against the plain search's; without a beam, against those of all paths of frames."""
-    found = beam_search(log_probs[None], [len(log_probs)], beam=beam or 4000, nbest=4000, **options)[0]
-    held = plain_beam.search(log_probs, beam=beam, knowledge=knowledge) if beam else \
+    """Our beam and all hypotheses against the plain search's; without a beam, against those of all paths of frames."""
+    search = BeamSearch(beam=beam or 4000, nbest=4000, **options)
+    found = search(log_probs[None], [len(log_probs)])[0]
+    held = plain_beam.search(log_probs, beam=beam, knowledge=knowledge, max_tokens=options.get("max_tokens")) if beam else \
         plain_beam.enumerate_paths(log_probs, knowledge=knowledge)
-    expected = plain_beam.finished(held, knowledge)
+    plain_beam.assert_same_beam(search, log_probs, held)
+    expected = plain_beam.finished(held, knowledge, log_probs if beam else None)
     assert found  # where the plain search has nothing, a prefix that was cut
     if expected:
         named = found[0].words is not None
@@ -122,13 +129,25 @@ def test_exact_with_a_wide_beam(name, seed, frames, weights, hotwords):
     check(random_log_probs(seed, frames, tokens), {**options, **weights, "hotwords": hotwords}, known)
 
 
-@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens"])
+@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens", "many"])
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 20), beam=st.integers(1, 9), weights=weights, hotwords=boosts)
 def test_a_narrow_beam_keeps_what_the_plain_search_keeps(name, seed, frames, beam, weights, hotwords):
     options, known, tokens = setting(name)
     hotwords = {} if name == "closed" and "ba" in hotwords else hotwords
     known = plain_beam.Knowledge(**known, **weights, hotwords=hot(hotwords, tuple))
-    check(random_log_probs(seed, frames, tokens, sharp=1.0), {**options, **weights, "hotwords": hotwords}, known, beam)
+    log_probs = random_log_probs(seed, frames, tokens, sharp=1.0)
+    log_probs[:, 10:] -= 2.0
+    check(log_probs, {**options, **weights, "hotwords": hotwords}, known, beam)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_more_tokens_than_are_sorted(seed):
+    """All of them may be in the next beam, so none can be left out by its emission, and each is scored with its own prefix."""
+    options, known, tokens = setting("many")
+    known = plain_beam.Knowledge(**known, lm_weight=0.5 * (seed % 3))
+    log_probs = random_log_probs(seed, 8, tokens, sharp=0.3)
+    log_probs[:, 1:4] += 0.5 * (seed % 2)
+    check(log_probs, {**options, "max_tokens": None, "lm_weight": 0.5 * (seed % 3)}, known, beam=6)
 
 
 @pytest.mark.parametrize("with_lm", [True, False])
@@ -182,6 +201,14 @@ def test_a_narrow_closed_beam_without_a_whole_word_is_cut():
     assert best.score == pytest.approx(-float(loss), abs=1e-9)
 
 
+def test_a_cut_prefix_that_nothing_can_follow_is_no_transcript():
+    """One token is certain in every frame and begins the lexicon's only word, which never ends."""
+    log_probs = np.full((1, 3, 4), -np.inf)
+    log_probs[..., 2] = 0.0
+    best, = beam_search(log_probs, [3], lexicon=Lexicon.from_words(["ab"], characters()))[0]
+    assert (best.tokens, best.score, best.acoustic_score) == ([], -np.inf, -np.inf)
+
+
 def test_words_have_the_positions_of_their_tokens():
     lexicon = Lexicon.from_words(["ab", "b"], characters())
     log_probs = spell("ab b ab")
@@ -217,7 +244,7 @@ def test_words_the_tokens_cannot_spell_are_named(caplog):
     assert "1 of 8 words are left out, the tokens cannot spell them: c (c)" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["open", "closed", "pieces", "phones"])
+@pytest.mark.parametrize("name", ["open", "closed", "pieces", "phones", "many"])
 @pytest.mark.parametrize("hotwords", [{}, {"ab": 3.0, "b ab": 1.5, "a b": 4.0, "b": 2.5}], ids=["", "hotwords"])
 def test_what_is_foretold_of_one_more_token_is_what_comes(name, hotwords):
     """All tokens at once is each by itself, and none is above the bounds: a search that trusted wrong ones would not be exact."""
@@ -236,7 +263,7 @@ def test_what_is_foretold_of_one_more_token_is_what_comes(name, hotwords):
             each = [lookahead.extended_worth(rules, lm, node, np.int32(token)) for token in range(1, tokens)]
             np.testing.assert_allclose(row[1:], each, rtol=0, atol=1e-12)
             assert max(row[1:]) <= min(row[0], node["limit"]) + 1e-12
-            for token in range(1, tokens if length < 4 else 1):
+            for token in range(1, min(tokens, 7) if length < 4 else 1):
                 low, high, plain = fusion.completions(rules, node["place"], np.int32(token))
                 for word in range(low - plain, high):
                     allowed, state = fusion.extend(rules, lm, node, np.int32(token), np.int32(word if word >= low else -1))

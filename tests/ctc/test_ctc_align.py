@@ -197,7 +197,10 @@ def test_a_path_that_cannot_be_is_an_error():
     ({"targets": [1]}, "for 1 utterances"), ({"lengths": [10]}, "lengths must be from 0 to 9"),
     ({"target_lengths": [3]}, "target_lengths must be from 0 to 2"), ({"targets": [[1, 0]]}, r"or the blank: \[0\]"),
     ({"targets": [[1, 4]]}, r"no tokens, or the blank: \[4\]"), ({"targets": [[1, -2]]}, r"\[-2\]"), ({"blank": 4}, "blank 4"),
-    ({"log_probs": torch.full((1, 9, 4), float("nan"))}, "hold NaN")])
+    ({"log_probs": torch.full((1, 9, 4), float("nan"))}, "hold NaN"),
+    ({"log_probs": torch.full((1, 9, 4), torch.inf)}, "plus infinity"),
+    ({"log_probs": torch.zeros(1, 9, 4).long()}, "a floating type, not torch.int64"), ({"lengths": [8.5]}, "lengths must be whole"),
+    ({"targets": [[1.0, 2.0]]}, "targets must be whole"), ({"target_lengths": [True]}, "target_lengths must be whole")])
 def test_what_does_not_fit_is_refused(change, words):
     arguments = {"log_probs": torch.zeros(1, 9, 4), "lengths": [9], "targets": [[1, 2]], "target_lengths": [2]}
     with pytest.raises(ValueError, match=words):

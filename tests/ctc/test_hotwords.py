@@ -99,9 +99,20 @@ def test_a_lexicons_hotwords_are_spelled_as_the_lexicon_says(tmp_path):
         BeamSearch(lexicon=lexicon, hotwords=["read", "the road"])
 
 
+def test_of_phrases_that_sound_alike_the_largest_boost_counts(tmp_path):
+    path = tmp_path / "lexicon.txt"
+    path.write_text("red R E D\nread R E D\n")
+    lexicon = Lexicon.load(path, ["<blank>", "R", "E", "D"])
+    log_probs = np.log(np.eye(4)[[1, 2, 3]] * 0.99 + 0.0025)[None]
+    for hotwords in ({"red": 2.0, "read": 3.0}, {"red": 3.0, "read": 2.0}, {"red": 3.0}):
+        best = beam_search(log_probs, [3], lexicon=lexicon, hotwords=hotwords)[0][0]
+        assert best.tokens == [1, 2, 3] and best.score == pytest.approx(best.acoustic_score + 3.0)
+
+
 @pytest.mark.parametrize(("hotwords", "error", "message"), [
     ({"rob": 0.0}, UsageError, "the boost of 'rob' is 0.0"), ({"rob": math.inf}, UsageError, "above zero"),
-    (["  "], UsageError, "empty phrase"),
+    ({"rob": 1e308}, UsageError, "at most 1,000,000"), ({"rob": "much"}, UsageError, "the boost of 'rob' is 'much'"),
+    ([("rob", 2.0)], UsageError, r"\('rob', 2.0\) is no text"), (["  "], UsageError, "empty phrase"),
     (["rob", "xylo"], DataError, r"cannot be spelled \(1 of 2\): 'xylo'; write them in the model's characters")])
 def test_wrong_hotwords_are_refused(hotwords, error, message):
     with pytest.raises(error, match=message):

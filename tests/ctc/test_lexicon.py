@@ -61,9 +61,9 @@ def test_any_pieces_that_spell_a_word_are_that_word():
 
 
 def test_words_of_a_tokenizer(caplog):
-    lexicon = Lexicon.from_words(["ab", "b", "ab", "bäb", "a-b"], CharTokenizer("ab "))
-    assert lexicon.words == ["ab", "b"] and lexicon.unspellable == {"bäb": ["ä"], "a-b": ["-"]}
-    assert "2 of 4 words are left out, the tokens cannot spell them: bäb (ä), a-b (-)" in caplog.text
+    lexicon = Lexicon.from_words(["ab", "b", "ab", "bäb", "a-b", ""], CharTokenizer("ab "))
+    assert lexicon.words == ["ab", "b"] and lexicon.unspellable == {"bäb": ["ä"], "a-b": ["-"], "": ["no letter"]}
+    assert "3 of 5 words are left out, the tokens cannot spell them: bäb (ä), a-b (-),  (no letter)" in caplog.text
 
 
 def test_spaces_more_than_one_are_one():

@@ -122,6 +122,10 @@ def test_pruning_may_leave_nothing_of_an_order(caplog):
     (2, [0, 0, 1], "3 of them for a model of order 2"),
     (3, [1, 1], "thresholds 1,1: the first, that of single words, is to be 0"),
     (3, [0, 2, 1], "none below the one before it"),
+    (2, [0, -1], "none below the one before it"),
+    (-3, [], "order -3: a model has n-grams of 1 word or more"),
+    (2.5, [], "order 2.5"),
+    (2, [0, 0.5], "whole numbers are needed"),
 ])
 def test_settings_that_cannot_be(order, prune, message):
     with pytest.raises(UsageError, match=message):
@@ -133,10 +137,23 @@ def test_settings_that_cannot_be(order, prune, message):
     (["", " "], None, "no text to build a language model of"),
     (["a", "b </s> c"], None, "line 2 of the text holds <s> or </s>"),
     (["a"], ["new york"], "'new york', which is not one word"),
+    (["a"], [], "the vocabulary has no word"),
 ])
 def test_text_that_cannot_be(lines, vocabulary, message):
     with pytest.raises(DataError, match=message):
         build_ngram(lines, 2, vocabulary=vocabulary)
+
+
+def test_one_text_is_not_taken_for_lines():
+    with pytest.raises(UsageError, match=r"lines: expected lines, .* not one text; write `text.splitlines\(\)`"):
+        build_ngram("a b", 2)
+    with pytest.raises(UsageError, match="vocabulary: expected lines"):
+        build_ngram(["a b"], 2, vocabulary="a b")
+
+
+def test_an_order_far_beyond_the_text_costs_nothing(caplog):
+    assert build_ngram(["a b"], 10**12, [0, 0]).order == 4
+    assert "the model is of order 4" in caplog.text
 
 
 def test_probabilities_are_never_above_1_in_the_file(tmp_path):

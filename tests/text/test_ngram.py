@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from text.plain_ngram import entries, log10_after, plain_log10, plain_score, story
 
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 from asr.text import NgramLM, build_ngram
 
 WORDS = ["<s>", "</s>", "a", "b", "c"]
@@ -160,6 +160,11 @@ def test_perplexity(toy):
     assert found.perplexity == pytest.approx(10 ** (-found.log10_prob / 7))
     assert found.log10_prob_known == pytest.approx(found.log10_prob + 0.5 + 1.5)  # q after <s>: its weight, and <unk>
     assert found.perplexity_known == pytest.approx(10 ** (-found.log10_prob_known / 6))
+
+
+def test_perplexity_of_one_text_in_place_of_lines(toy):
+    with pytest.raises(UsageError, match="sentences: expected lines"):
+        toy.perplexity("a b")
 
 
 def test_perplexity_of_nothing(toy):

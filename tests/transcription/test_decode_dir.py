@@ -16,7 +16,9 @@ from asr.errors import AsrError, DataError, UsageError
 from asr.features.extract import extract
 from asr.models.storage import load_model
 from asr.transcription import Recognizer, decode_dir
+from asr.transcription.decoder import DecoderOptions
 from asr.transcription.inputs import AudioInputs, stats_by_speaker
+from asr.transcription.recognizer import emissions_of
 
 RECOGNIZER = Recognizer(planted_model())
 TEXTS = {"u1": "hello", "u2": "the longest of all the sentences in this test", "u3": "a b", "u4": "and so on"}
@@ -52,6 +54,24 @@ def test_the_decode_folder(tmp_path):
                                    "calibrated": False, "tuned": None}
     assert summary["real_time_factor"] == pytest.approx(summary["wall_seconds"] / seconds, abs=1e-2)
     assert "torch" in summary["environment"] and "commit" in summary["environment"]
+
+
+@pytest.mark.parametrize("options", [DecoderOptions(), DecoderOptions("beam")], ids=["greedy", "beam"])
+@pytest.mark.parametrize("batch_seconds", [0.01, 100.0])
+def test_an_utterance_that_the_network_has_no_numbers_for_is_named(tmp_path, monkeypatch, caplog, options, batch_seconds):
+    def broken(*given):
+        found = emissions_of(*given)
+        log_probs = found.log_probs.clone()
+        log_probs[found.frames == 3 * len(TEXTS["u1"]), 1, 2] = np.nan
+        return found._replace(log_probs=log_probs)
+
+    data = planted_dir(tmp_path / "data")
+    whole = decode_dir(RECOGNIZER, data, tmp_path / "whole", options)
+    monkeypatch.setattr("asr.transcription.directory.emissions_of", broken)
+    report = decode_dir(RECOGNIZER, data, tmp_path / "out", options, batch_seconds)
+    assert report.failed == {"u1": "the network gives numbers that are not finite; train it again"}
+    assert "u1: the network" in caplog.text
+    assert report.results == {key: result for key, result in whole.results.items() if key != "u1"} and len(report.results) == 3
 
 
 def test_segments_and_channels_are_placed_in_their_recording(tmp_path):

@@ -75,6 +75,13 @@ def test_the_network_runs_once_and_what_was_found_is_written_and_used(tmp_path, 
     assert again["confidence"] == tuned["confidence"] and again["confidence"]["right"] == 15
 
 
+def test_nothing_to_count_errors_by_is_nothing_to_tune_on():
+    for options in (DecoderOptions("beam"), DecoderOptions()):
+        for emitted, references in (([], {}), ([Emitted(["u1"], *DOUBTED)], {"u1": ""})):
+            with pytest.raises(DataError, match="--tune: nothing to tune on"):
+                tune(Decoder(options, TOKENIZER), emitted, references)
+
+
 def test_transcripts_are_needed(tmp_path):
     with pytest.raises(UsageError, match=r"--tune: 4 of 4 utterances have no transcript"):
         decode_dir(RECOGNIZER, planted_dir(tmp_path / "data"), tmp_path / "out", tuning=True)
