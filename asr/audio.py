@@ -14,6 +14,7 @@ import math
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,6 +98,41 @@ def load(path: str | Path, sample_rate: int, start: float = 0.0, end: float | No
     """`read`, resampled to ``sample_rate`` Hz where the file has another rate: (N,) float32."""
     samples, rate = read(path, start, end, channel)
     return resample(samples, rate, sample_rate)
+
+
+def blocks(path: str | Path, sample_rate: int, channel: int | None = None, seconds: float = 30.0) -> Iterator[np.ndarray]:
+    """The whole file at ``sample_rate`` Hz as arrays (N,) float32 of about ``seconds`` each: memory knows nothing of its length.
+
+    Joined, they are what `load` gives. Raises as `read` does, from the iteration: of a file that is cut, only where it ends.
+    """
+    with _open(path) as file:
+        info = _info(str(path), file)
+        yield from resample_blocks(_mono_blocks(str(path), file, info, channel, seconds), info.sample_rate, sample_rate)
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """`resample` of a recording that comes in blocks (N,) of any lengths: joined, the same samples as of the whole.
+
+    The filter sees a few samples to both sides, so each block is resampled with its neighbours' edges, in steps of the
+    smallest span that holds a whole number of samples at both rates.
+    """
+    if rate == new_rate:
+        yield from blocks
+        return
+    common = math.gcd(rate, new_rate)
+    step, new_step = rate // common, new_rate // common
+    edge = math.ceil(resampler(rate, new_rate).width / step)  # steps that the filter sees before and after
+    held, before = np.zeros(0, np.float32), 0  # samples from a step's start on; whole steps of them are done already
+    for block in blocks:
+        held = np.concatenate([held, block])
+        ready = len(held) // step - edge  # steps, of those held, whose right-hand edge is here
+        if ready > before:
+            made = resample(held[:(ready + edge) * step], rate, new_rate)
+            yield made[before * new_step:ready * new_step]
+            passed = max(0, ready - edge)
+            held, before = held[passed * step:], ready - passed
+    if len(held) > before * step:
+        yield resample(held, rate, new_rate)[before * new_step:]
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -208,33 +244,45 @@ def _read(name: str, file: soundfile.SoundFile, start: float, end: float | None,
         raise AudioError(f"{name}: cannot read: the span {start:g}-{_shown(end)} s is empty or begins before 0")
     if first >= info.frames or last > info.frames + math.ceil(OVERSHOOT * rate):
         raise AudioError(f"{name}: cannot read: the span {start:g}-{_shown(end)} s is beyond its end at {info.duration:g} s")
-    samples = _decode(name, file, first, min(last, info.frames))
-    if info.channels == 1:
+    return _mono(name, _decode(name, file, first, min(last, info.frames)), channel), rate
+
+
+def _mono_blocks(name: str, file: soundfile.SoundFile, info: AudioInfo, channel: int | None,
+                 seconds: float) -> Iterator[np.ndarray]:
+    size = max(1, round(seconds * info.sample_rate))
+    for first in range(0, info.frames, size):
+        yield _mono(name, _decode(name, file, first, min(first + size, info.frames), here=True), channel)
+
+
+def _mono(name: str, samples: np.ndarray, channel: int | None) -> np.ndarray:
+    """One channel of (N, channels), or the average of all: (N,) float32."""
+    channels = samples.shape[1]
+    if channels == 1:
         mono = samples[:, 0]
     elif channel is None:
-        _say_once(f"audio of {info.channels} channels is averaged to one (choose one by reco2file_and_channel or --channel)")
+        _say_once(f"audio of {channels} channels is averaged to one (choose one by reco2file_and_channel or --channel)")
         mono = samples.mean(axis=1)
-    elif 0 <= channel < info.channels:
+    elif 0 <= channel < channels:
         mono = np.ascontiguousarray(samples[:, channel])
     else:
-        raise AudioError(f"{name}: cannot read: it has no channel {channel} (channels 0 to {info.channels - 1})")
+        raise AudioError(f"{name}: cannot read: it has no channel {channel} (channels 0 to {channels - 1})")
     if not np.isfinite(mono).all():
         raise AudioError(f"{name}: cannot read: it holds samples that are not finite numbers")
-    return mono, rate
+    return mono
 
 
 def _shown(end: float | None) -> str:
     return "end" if end is None else f"{end:g}"
 
 
-def _decode(name: str, file: soundfile.SoundFile, first: int, last: int) -> np.ndarray:
-    """Frames [first, last) of all channels, (N, channels) float32."""
+def _decode(name: str, file: soundfile.SoundFile, first: int, last: int, here: bool = False) -> np.ndarray:
+    """Frames [first, last) of all channels, (N, channels) float32, of a file at its start or, ``here``, at ``first``."""
     import soundfile
 
     try:
-        if first and file.seekable():
+        if first and not here and file.seekable():
             file.seek(first)
-        elif first:
+        elif first and not here:
             file.read(first, dtype="float32")  # a few codecs (GSM 6.10) only run forwards
         samples = file.read(last - first, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:
@@ -347,6 +395,14 @@ def resampler(rate: int, new_rate: int) -> Any:
     return torchaudio.transforms.Resample(rate, new_rate)
 
 
-@lru_cache(maxsize=256)
+_saying = threading.Lock()
+
+
 def _say_once(message: str) -> None:
+    with _saying:  # of several threads that find the same, one says it
+        _said(message)
+
+
+@lru_cache(maxsize=256)
+def _said(message: str) -> None:
     logger.warning(message)

@@ -165,7 +165,7 @@ def stereo(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_channels_one_by_one_or_averaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     left, right = stereo(tmp_path / "two.wav")
-    audio._say_once.cache_clear()
+    audio._said.cache_clear()
     np.testing.assert_array_equal(audio.read(tmp_path / "two.wav", channel=0)[0], left)
     np.testing.assert_array_equal(audio.read(tmp_path / "two.wav", channel=1)[0], right)
     assert not caplog.messages
@@ -200,7 +200,7 @@ def test_resampling_is_torchaudio_s_and_is_said_once(tmp_path: Path, caplog: pyt
     import torch
     import torchaudio
 
-    audio._say_once.cache_clear()
+    audio._said.cache_clear()
     path = written(tmp_path, CODECS[1])
     loaded = [audio.load(path, 16000, 0.5, 1.5) for _ in range(2)]
     expected = torchaudio.functional.resample(torch.from_numpy(sweep(44100)[22050:66150]), 44100, 16000).numpy()

@@ -175,7 +175,7 @@ def test_a_cured_directory_trains_in_the_same_folder_with_another_configuration(
 
 @pytest.mark.parametrize("command", ["transcribe", "decode", "features", "train"])
 def test_rate_and_channels_that_are_not_the_models_are_said_once(asr, corpus, command):
-    audio._say_once.cache_clear()
+    audio._said.cache_clear()
     for path in wavs(corpus / "train"):
         samples, _ = audio.read(path)
         audio.write(path, np.stack([samples, 0.5 * samples], axis=1), 2 * RATE)
@@ -371,8 +371,13 @@ def test_a_full_disk_while_decoding(asr, corpus):
 def test_a_full_disk_while_transcribing(asr, corpus):
     with largest_file(0):
         ended = asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out"))
-    assert ended.status == 1 and ".wav.txt: cannot write: File too large" in ended.err
-    assert not list((corpus / "out").iterdir())
+    assert ended.status == 1 and "ledger.jsonl: cannot write: File too large; free some space" in ended.err
+    with largest_file(1200):
+        ended = asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out", "--format", "txt,json"))
+    assert ended.status == 1 and ".wav.json: cannot write: File too large; what is done is kept" in ended.err
+    assert not untidy(corpus / "out") and not list((corpus / "out").glob("*.wav.json"))
+    assert asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out", "--format", "txt,json")).status == 0
+    assert len(list((corpus / "out").glob("*.wav.json"))) == len(list((corpus / "out").glob("*.wav.txt"))) == 4
 
 
 @pytest.mark.parametrize("size", [6000, 20000])
@@ -508,16 +513,17 @@ def test_statistics_that_cannot_be_read_end_decoding(asr, corpus, keep):
     assert ended.err.rstrip().endswith("write it again with `asr features`") and not list((corpus / "out").glob("*"))
 
 
-@pytest.mark.parametrize("command", [train, decode, features])
+@pytest.mark.parametrize("command", [train, decode, features, transcribe])
 def test_no_command_in_wav_scp_is_run_unless_allowed(asr, corpus, command):
     path = corpus / "train" / "wav.scp"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([f"{lines[0].split()[0]} touch {corpus}/planted |", *lines[1:]]) + "\n")
-    ended = asr(*command(corpus))
+    given = (corpus / "train",) if command is transcribe else ()
+    ended = asr(*command(corpus, *given))
     assert ended.status == 1 and "wav.scp:1: recording" in ended.err and "is a shell command" in ended.err
     assert "--allow-pipes" in ended.err and not (corpus / "planted").exists()
     path.write_text("".join(" ".join([line.split()[0], "cat", line.split()[1], "|\n"]) for line in lines))
-    assert asr(*command(corpus, "--allow-pipes")).status == 0
+    assert asr(*command(corpus, *given, "--allow-pipes")).status == 0
 
 
 # --------------------------------------------------------------------------------------------------- absent paths
@@ -550,6 +556,7 @@ def test_no_command_in_wav_scp_is_run_unless_allowed(asr, corpus, command):
     ("score --ref {train}/text --hyp {train}/text --utt2spk {none} --out {out}", "no such utt2spk file"),
     ("transcribe --model {none} {train}/wav --out {out}", "no such model file; train one with `asr train`"),
     ("transcribe --model {model} {train}/wav {none} --out {out}", "no such file or folder"),
+    ("transcribe --model {model} --list {none} --out {out}", "cannot read the list: No such file"),
 ])
 def test_absent_paths_are_wrong_use_before_any_work(asr, made, tmp_path, arguments, said):
     places = {"train": made / "train", "dev": made / "dev", "model": made / "model.safetensors", "config": made / "c.yaml",

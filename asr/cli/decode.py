@@ -29,6 +29,7 @@ def command(
     allow_pipes: Annotated[bool, typer.Option("--allow-pipes", help="Run the shell commands in wav.scp (entries that "
                                                                     "end in `|`).")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto",
+    int8: Annotated[bool, typer.Option("--int8", help="The network computes in whole numbers of eight bits; on the CPU.")] = False,
     beam: search.Beam = 16,
     lm: search.Lm = None,
     lm_unit: search.LmUnit = "word",
@@ -74,10 +75,12 @@ def command(
     from asr.corpus import DataDir
     from asr.system import choose_threads
     from asr.transcription.decode import decode_dir
+    from asr.transcription.recognizer import Recognizer
 
     torch.set_num_threads(choose_threads())
-    report = decode_dir(model, DataDir.load(data, allow_pipes=allow_pipes), out, options, batch_seconds, device, archived,
-                        nbest, tuned, tune, lambda batches: progress(batches, "decoding, batches"),
+    directory = DataDir.load(data, allow_pipes=allow_pipes)
+    report = decode_dir(Recognizer.load(model, device, int8=int8), directory, out, options, batch_seconds, device, archived, nbest,
+                        tuned, tune, lambda batches: progress(batches, "decoding, batches"),
                         lambda points: progress(points, "tuning, points"))
     if report.tuned is not None:
         best = report.tuned.weights

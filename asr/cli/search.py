@@ -38,7 +38,8 @@ Tuned = Annotated[Path | None, typer.Option(help="tuned.json of `asr decode --tu
 
 def decoder_options(method: str, beam: int, lm: Path | None, lm_unit: str, lexicon: Path | None, hotwords: Path | None,
                     hotword_boost: float, lm_weight: float | None, word_bonus: float | None, blank_penalty: float | None,
-                    token_threshold: float, beam_threshold: float, blank_skip: float, tuned: Path | None) -> DecoderOptions:
+                    token_threshold: float, beam_threshold: float, blank_skip: float, tuned: Path | None,
+                    nbest: int = 1) -> DecoderOptions:
     """The options as one value. Raises UsageError for files that are not there, and weights given twice."""
     from asr.transcription.decoder import DecoderOptions, Weights
 
@@ -51,5 +52,5 @@ def decoder_options(method: str, beam: int, lm: Path | None, lm_unit: str, lexic
         raise UsageError(f"--tuned {tuned} gives the weights; leave out --{', --'.join(given).replace('_', '-')}, or --tuned")
     if lm_weight is not None and lm is None:
         raise UsageError("--lm-weight: there is no language model; name one with --lm")
-    return DecoderOptions(method, beam, 1, lm, lm_unit, lexicon, hotwords, hotword_boost, Weights(**given), token_threshold,
+    return DecoderOptions(method, beam, nbest, lm, lm_unit, lexicon, hotwords, hotword_boost, Weights(**given), token_threshold,
                           beam_threshold, blank_skip)

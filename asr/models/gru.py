@@ -33,7 +33,7 @@ def packed_gru(frames: PackedSequence, gru: nn.GRU) -> PackedSequence:
     suffixes = ("", "_reverse") if gru.bidirectional else ("",)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = [torch.stack([getattr(gru, f"{name}_l0{suffix}") for suffix in suffixes]) for name in names]
-    turned = _turned(sizes) if gru.bidirectional else None
+    turned = turned_rows(sizes) if gru.bidirectional else None
     output = _PackedGru.apply(frames.data, sizes, turned, *weights)
     return frames._replace(data=output[0] if turned is None else torch.cat([output[0], output[1][turned]], dim=1))
 
@@ -122,7 +122,7 @@ def _predecessors(sizes: list[int]) -> Tensor:
     return torch.where(step > 0, starts[(step - 1).clamp(min=0)] + sequence, torch.tensor(len(step)))
 
 
-def _turned(sizes: list[int]) -> Tensor:
+def turned_rows(sizes: list[int]) -> Tensor:
     """The packed frames with every sequence turned round within its length, as row numbers; its own inverse; (N,) int64."""
     step, sequence, starts = _positions(sizes)
     lengths = torch.bincount(sequence)  # of each sequence: in how many steps it has a row

@@ -9,10 +9,9 @@ No pickle is read, so a model file from elsewhere can run no code.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,8 +23,9 @@ from asr.config import Config, parse_config
 from asr.errors import AsrError, ModelError
 from asr.features import FrontEnd
 from asr.models.cascade import CascadeCrnn, build_model
+from asr.models.int8 import to_int8
 from asr.models.timing import TimingModel
-from asr.system import atomic_open
+from asr.system import atomic_open, sha256_of
 from asr.text import Tokenizer
 
 FORMAT = "asr-crnn 1"
@@ -45,6 +45,8 @@ class SpeechModel:
     """SHA-256 of the file, in hex."""
     timing: TimingModel | None = None
     """Tells where words are; None where the training data did not suffice for one."""
+    int8: bool = False
+    """Whether the network computes in whole numbers of eight bits (`with_int8`)."""
 
     @property
     def device(self) -> torch.device:
@@ -54,6 +56,10 @@ class SpeechModel:
     def seconds_per_frame(self) -> float:
         """Duration of one output frame."""
         return self.network.frame_subsampling * self.frontend.frame_shift
+
+    def with_int8(self) -> SpeechModel:
+        """The same with its network in int8, on the CPU. Raises UsageError on another device, and for an LSTM."""
+        return replace(self, network=to_int8(self.network), int8=True)
 
     @torch.inference_mode()
     def extract(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +137,4 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechMo
     except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
     return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, notes, str(path),
-                       _sha256(path), timing)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+                       sha256_of(path), timing)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -71,9 +72,10 @@ class TimingModel:
         if not len(cepstra):
             return None
         bounds = chain.bounds(len(cepstra)) if guess is None else chain.bounds_near(guess, margin, len(cepstra))
-        path = best_states(cepstra, *self.gaussians(), chain.units, chain.skip, *bounds, pull)
+        path = best_states(cepstra, *self.gaussians, chain.units, chain.skip, *bounds, pull)
         return _spans(np.where(chain.gap[path], -1, chain.owners[path]), pieces) if len(path) else None
 
+    @cached_property
     def gaussians(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean, 1 / variance (N + 1, D), constant of the log density (N + 1,), float32; the last is of any sound between words."""
         constant = -0.5 * np.log(self.variance).sum(axis=1)
@@ -90,14 +92,19 @@ def cepstra_of(features: np.ndarray, kind: str) -> np.ndarray:
     """
     values = np.asarray(features, np.float64)
     if kind != "mfcc":
-        bins = values.shape[1]
-        values = values @ np.cos(np.pi / bins * np.outer(np.arange(bins) + 0.5, np.arange(min(CEPSTRA, bins)))) / bins
+        values = values @ _cosines(values.shape[1]) / values.shape[1]
     values = values[:, :CEPSTRA]
     if not len(values):
         return np.zeros((0, 3 * values.shape[1]), np.float32)
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-5)
     slope = _differences(values)
     return np.concatenate([values, slope, _differences(slope)], axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _cosines(bins: int) -> np.ndarray:
+    """The cosine transform of so many bins into cepstra: (bins, 13 or less)."""
+    return np.cos(np.pi / bins * np.outer(np.arange(bins) + 0.5, np.arange(min(CEPSTRA, bins))))
 
 
 # ----------------------------------------------------------------------------------------------------- the chain
@@ -182,6 +189,6 @@ def _spans(owners: np.ndarray, pieces: Sequence[Piece]) -> list[tuple[int, int]]
 
 def _differences(values: np.ndarray) -> np.ndarray:
     """The slope of each dimension (T, D) over five frames, the edges held: Kaldi's deltas."""
-    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
     count = len(values)
+    padded = values[np.arange(-2, count + 2).clip(0, count - 1)]
     return sum(step * (padded[2 + step:2 + step + count] - padded[2 - step:2 - step + count]) for step in (1, 2)) / 10

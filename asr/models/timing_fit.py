@@ -63,7 +63,7 @@ def _states(model: TimingModel, cepstra: np.ndarray, chain: Chain, before: np.nd
     """The best state of each frame; where there are fewer frames than pieces, the flat start's stay."""
     from asr.models.hmm import best_states
 
-    path = best_states(cepstra, *model.gaussians(), chain.units, chain.skip, *chain.bounds(len(cepstra)), 0.0)
+    path = best_states(cepstra, *model.gaussians, chain.units, chain.skip, *chain.bounds(len(cepstra)), 0.0)
     return path if len(path) else before
 
 

@@ -2,9 +2,8 @@
 
 from asr.transcription.align import AlignReport, align_dir
 from asr.transcription.decode import DecodeReport, decode_dir
-from asr.transcription.files import Transcript, transcribe_files
-from asr.transcription.recognizer import Recognizer
+from asr.transcription.recognizer import Recognizer, Transcript
 from asr.transcription.result import Alternative, Result, Word
 
 __all__ = ["AlignReport", "Alternative", "DecodeReport", "Recognizer", "Result", "Transcript", "Word", "align_dir",
-           "decode_dir", "transcribe_files"]
+           "decode_dir"]

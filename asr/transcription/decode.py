@@ -102,7 +102,7 @@ def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, o
         report = replace(report, results={key: calibrated(result, calibration) for key, result in report.results.items()})
 
     settings = {**replace(recognizer.decoder.options, calibration=calibration).settings(), "batch_seconds": batch_seconds,
-                "device": str(recognizer.model.device), "archived": archived, "nbest": nbest,
+                "device": str(recognizer.model.device), "int8": recognizer.model.int8, "archived": archived, "nbest": nbest,
                 "tuned": None if tuned is None else str(tuned)}
     if found is not None:
         save_tuned(out, found, calibration, confidence, settings, recognizer.model, str(data.path or ""))

@@ -20,7 +20,7 @@ from asr.system import environment, write_text
 from asr.transcription.batches import batches_by_length
 from asr.transcription.inputs import ArchivedInputs, AudioInputs, Inputs, stats_by_speaker
 from asr.transcription.recognizer import Emissions, emissions_of
-from asr.transcription.writers import Place
+from asr.transcription.writers import Place, channel_label
 
 logger = logging.getLogger("asr")
 Batches = list[list[Utterance]]
@@ -104,8 +104,7 @@ def place_of(data: DataDir, utterance: Utterance) -> Place:
     named = data.tables.get("reco2file_and_channel", {}).get(utterance.recording, "").split()
     if len(named) == 2:
         return Place(named[0], named[1], utterance.start)
-    channel = "1" if utterance.channel is None else chr(ord("A") + utterance.channel)
-    return Place(utterance.recording, channel, utterance.start)
+    return Place(utterance.recording, channel_label(utterance.channel), utterance.start)
 
 
 def summary(model: SpeechModel, data: DataDir, settings: dict[str, object], done: dict[str, int], failed: dict[str, str],

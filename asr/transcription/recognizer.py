@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,28 +34,44 @@ class Emissions(NamedTuple):
     """(B, T', F) float32, the front-end's before normalisation, and their frames (B,) int64"""
 
 
+@dataclass(frozen=True)
+class Transcript:
+    """What became of one of many: its result, or why there is none."""
+
+    index: int
+    name: str
+    result: Result | None
+    error: str | None = None
+
+
 class Recognizer:
-    """A trained model that transcribes. It is loaded once and may be used for any number of files, one call at a time.
+    """A trained model that transcribes. It is loaded once and may be used for any number of files, by several threads.
 
     An utterance has the same transcript alone and in any batch: padding reaches neither features nor network.
     """
 
-    def __init__(self, model: SpeechModel, options: DecoderOptions = GREEDY):
-        self.model = model
+    def __init__(self, model: SpeechModel, options: DecoderOptions = GREEDY, bf16: bool = False):
+        """``bf16``: the network computes in bfloat16, on CUDA only. Raises UsageError, and as `load` for the options."""
+        if bf16 and model.device.type != "cuda":
+            raise UsageError(f"bf16 is for CUDA, and the model is on the {model.device.type}: leave it out here")
+        self.model, self.bf16 = model, bf16
         self.decoder = Decoder(options, model.tokenizer)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", options: DecoderOptions = GREEDY) -> Recognizer:
+    def load(cls, path: str | Path, device: str = "auto", options: DecoderOptions = GREEDY, bf16: bool = False,
+             int8: bool = False) -> Recognizer:
         """Read a ``model.safetensors`` onto ``auto`` (CUDA where there is one), ``cpu`` or ``cuda``; ``options``: how to decode.
 
+        ``bf16``: the network computes in bfloat16, on CUDA only; ``int8``: in whole numbers of eight bits, on the CPU only.
         Raises ModelError for a file that is absent, damaged or foreign, UsageError for a device that is not there, and for
         options UsageError and DataError.
         """
-        return cls(load_model(path, choose_device(device)), options)
+        model = load_model(path, choose_device(device))
+        return cls(model.with_int8() if int8 else model, options, bf16)
 
     def with_options(self, options: DecoderOptions) -> Recognizer:
         """The same model, decoded otherwise."""
-        return Recognizer(self.model, options)
+        return Recognizer(self.model, options, self.bf16)
 
     def with_decoder(self, decoder: Decoder) -> Recognizer:
         """The same model with a decoder that is made already."""
@@ -77,7 +93,7 @@ class Recognizer:
         row ``b`` means something up to ``frames[b]``, which is 0 for audio shorter than one window.
         Raises UsageError for what is not such arrays, AudioError for empty or non-finite samples.
         """
-        found = self._emissions(waveforms, stats)
+        found = self.emissions(waveforms, stats)
         return found.log_probs.cpu(), found.frames.cpu()
 
     def transcribe(self, audio: str | Path | np.ndarray, sample_rate: int | None = None, **options: Any) -> Result:
@@ -88,22 +104,48 @@ class Recognizer:
         ``blank_penalty``. What they need is read anew at every call: for many, use `with_options`.
 
         Files may have any rate and number of channels; channels are averaged. Audio shorter than one window has no
-        words. A model with speaker CMVN takes the recording for its own speaker.
+        words. A model with speaker CMVN takes the recording for its own speaker. What is longer than half a minute is read,
+        cut and put together again as `asr.transcription.longform` says: memory does not grow with its length.
         Raises AudioError (``<path>: cannot read: <why>``) for audio that cannot be used, UsageError for wrong arguments.
         """
+        from asr.transcription.longform import LIMITS, transcribe_long, transcribe_long_array
+
         if options:
             return self.with_options(_options(options)).transcribe(audio, sample_rate)
         if isinstance(audio, (str, os.PathLike)):
             if sample_rate is not None:
                 raise UsageError("transcribe: a file states its own rate; give sample_rate with an array only")
+            if audio_files.probe(audio).duration > LIMITS.longest:
+                return transcribe_long(self, audio)
             samples, duration = self.read(audio)
             return self.transcribe_batch([samples], [duration])[0]
         if sample_rate is not None and (isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer))
                                         or sample_rate <= 0):
             raise UsageError(f"transcribe: sample_rate must be a whole number of Hz, not {sample_rate!r}")
-        samples = _samples(audio, "audio")
+        samples = checked_samples(audio, "audio")
         rate = int(sample_rate or self.sample_rate)
+        if len(samples) / rate > LIMITS.longest:
+            return transcribe_long_array(self, samples, rate)
         return self.transcribe_batch([self._at_rate(samples, rate)], [len(samples) / rate])[0]
+
+    def transcribe_many(self, audio: Iterable[str | Path | np.ndarray | tuple[str, str | Path | np.ndarray]],
+                        batch_seconds: float = 120.0, workers: int = 0) -> Iterator[Transcript]:
+        """Transcribe files and arrays (as `transcribe` takes them, arrays at ``sample_rate``), batched by length; fast.
+
+        ``audio`` may be endless: some hundred items are drawn at a time. Each may have a name, as ``(name, audio)``; a
+        file's is else its path, an array's its position. Yields a Transcript of each as it is done, **not in their order**:
+        ``index`` counts them as they were drawn, ``error`` is why one has no ``result``. ``batch_seconds``: padded audio
+        seconds in a batch. ``workers``: threads, each at a batch of its own; 0 for as many as the machine suggests.
+
+        Raises UsageError for what is neither a file nor such an array.
+        """
+        from asr.transcription.pipeline import Local, transcribe_stream
+        from asr.transcription.sources import item_of
+
+        items = (item_of(index, each, self.sample_rate) for index, each in enumerate(audio))
+        for item, outcome in transcribe_stream(Local(self, workers), items, batch_seconds):
+            failed = isinstance(outcome, str)
+            yield Transcript(item.index, item.name, None if failed else outcome, outcome if failed else None)
 
     def read(self, path: str | Path, channel: int | None = None) -> tuple[np.ndarray, float]:
         """A file's samples (N,) float32 at ``sample_rate`` and its duration in seconds; raises AudioError.
@@ -117,7 +159,7 @@ class Recognizer:
         """Transcribe arrays at ``sample_rate`` as one batch; ``durations`` in seconds, else counted from the samples."""
         if durations is None:
             durations = [len(waveform) / self.sample_rate for waveform in waveforms]
-        emissions = self._emissions(waveforms)
+        emissions = self.emissions(waveforms)
         return self.results(emissions.log_probs, emissions.frames, durations, emissions.features)
 
     def results(self, log_probs: Tensor, frames: Tensor, durations: Sequence[float],
@@ -146,23 +188,25 @@ class Recognizer:
         calibration = self.decoder.options.calibration
         return result if calibration is None else calibrated(result, calibration)
 
-    def _emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> Emissions:
+    def emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> Emissions:
         """`log_probs` and the features, left on the model's device: decoding moves only the best token of each frame."""
         if isinstance(waveforms, (np.ndarray, Tensor, str)):
             raise UsageError("expected a list of 1-D float32 arrays; wrap one recording as [samples]")
-        checked = [_samples(waveform, f"array {index}") for index, waveform in enumerate(waveforms)]
+        checked = [checked_samples(waveform, f"array {index}") for index, waveform in enumerate(waveforms)]
         if not checked:
             raise UsageError("the list of arrays is empty")
-        return emissions_of(self.model, *self.model.extract(*pad(checked)), stats)
+        return emissions_of(self.model, *self.model.extract(*pad(checked)), stats, self.bf16)
 
     def _at_rate(self, samples: np.ndarray, rate: int) -> np.ndarray:
         return samples if rate == self.sample_rate else audio_files.resample(samples, rate, self.sample_rate)
 
 
 @torch.inference_mode()
-def emissions_of(model: SpeechModel, features: Tensor, frames: Tensor, stats: Tensor | None) -> Emissions:
+def emissions_of(model: SpeechModel, features: Tensor, frames: Tensor, stats: Tensor | None, bf16: bool = False) -> Emissions:
     """Features before normalisation (B, T, F), frames (B,) -> what the network makes of them; ``stats`` as in `log_probs`."""
-    log_probs, made = model.log_probs_of_features(model.frontend.normalize(features, frames, stats), frames)
+    normalized = model.frontend.normalize(features, frames, stats)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        log_probs, made = model.log_probs_of_features(normalized, frames)
     return Emissions(log_probs, made, (features, frames))
 
 
@@ -186,8 +230,8 @@ def pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
 
 
-def _samples(audio: object, name: str) -> np.ndarray:
-    """The array as float32, or an error that says why it is no audio."""
+def checked_samples(audio: object, name: str) -> np.ndarray:
+    """The array as float32; raises UsageError where it is no audio, AudioError for empty or non-finite samples."""
     if not isinstance(audio, np.ndarray):
         raise UsageError(f"{name}: expected a path or a 1-D float array, got a {type(audio).__name__}")
     if not np.issubdtype(audio.dtype, np.floating):

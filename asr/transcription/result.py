@@ -66,10 +66,11 @@ def result_of(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer, seconds_pe
         times = frame_times(list(zip(hypothesis.frames, hypothesis.ends)), seconds_per_frame, duration)
     tokens = [Word(tokenizer.tokens[token] if token != WILDCARD else "*", *span, confidence)
               for token, span, confidence in zip(hypothesis.tokens, times, hypothesis.confidence)]
-    words = words_of(spans_of(hypothesis, tokenizer), tokens)
+    spans = [spans_of(each, tokenizer) for each in hypotheses]
+    words = words_of(spans[0], tokens)
     nbest: dict[str, Alternative] = {}  # tokens can spell the same words in several ways: the best stands for all
-    for each in hypotheses:
-        written = " ".join(text for text, _, _ in spans_of(each, tokenizer))
+    for each, found in zip(hypotheses, spans):
+        written = " ".join(text for text, _, _ in found)
         nbest.setdefault(written, Alternative(written, each.score, each.acoustic_score, each.lm_score))
     return Result(next(iter(nbest)), words, tokens, list(nbest.values()), duration)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -62,6 +63,7 @@ def hear(features: Tensor, frames: Tensor, kind: str) -> list[np.ndarray]:
     return [cepstra_of(row[:count].cpu().numpy(), kind) for row, count in zip(features, frames.tolist())]
 
 
+@lru_cache(maxsize=4096)
 def _letters(tokenizer: Tokenizer, token: int) -> str | None:
     """The characters that a token is heard by: none for a space; None, any sound, for the unknown token and the wildcard."""
     return None if token < 0 or tokenizer.tokens[token] == UNK else tokenizer.decode([token])

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from html import escape
+from types import MappingProxyType
 from typing import NamedTuple
 
+from asr.errors import UsageError
 from asr.transcription.result import Result, Word
+from asr.transcription.subtitles import clock, cues, stretches
+
+STM_PAUSE_S = 0.5  # a pause this long ends a segment
+ONE_FIELD = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+"""How a path becomes one field of a table of tabs."""
 
 
 class Place(NamedTuple):
@@ -44,21 +51,92 @@ def nbest_jsonl(results: Mapping[str, Result], count: int) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def as_txt(path: Path, result: Result) -> str:
+def channel_label(channel: int | None) -> str:
+    """A channel as NIST's formats name it: A, B, ...; 1 where there is but one, or all are averaged."""
+    return "1" if channel is None else chr(ord("A") + channel) if channel < 26 else str(channel + 1)
+
+
+# ------------------------------------------------------------------------------------------------- a transcribed item
+
+
+class About(NamedTuple):
+    """What a format says of a recording beside what was said in it."""
+
+    file: str
+    place: Place
+    speaker: str
+    channel: int | None = None
+    settings: Mapping[str, object] = MappingProxyType({})
+    """The model, how it decoded, and whatever else decides what the result is."""
+
+
+def as_txt(about: About, result: Result) -> str:
     """The text and a newline."""
     return result.text + "\n"
 
 
-def as_json(path: Path, result: Result) -> str:
-    """An object: ``file``, ``duration``, ``text``, ``words`` and ``tokens`` (text, start, end, confidence), ``nbest``."""
-    content = {"file": str(path), "duration": round(result.duration, 6), "text": result.text,
+def as_json(about: About, result: Result) -> str:
+    """An object: ``file``, ``channel``, ``duration``, ``text``, ``words`` and ``tokens`` (text, start, end, confidence),
+    ``nbest``, ``settings``."""
+    content = {"file": about.file, "channel": about.channel, "duration": round(result.duration, 6), "text": result.text,
                "words": [_rounded(word) for word in result.words], "tokens": [_rounded(token) for token in result.tokens],
-               "nbest": [alternative._asdict() for alternative in result.nbest]}
+               "nbest": [{"text": each.text, "score": round(each.score, 4), "acoustic_score": round(each.acoustic_score, 4),
+                          "lm_score": round(each.lm_score, 4)} for each in result.nbest],
+               "settings": dict(about.settings)}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-FORMATS: dict[str, Callable[[Path, Result], str]] = {"txt": as_txt, "json": as_json}
-"""The formats of a transcribed file, by the suffix they are written with."""
+def as_srt(about: About, result: Result) -> str:
+    """SubRip: numbered cues, ``HH:MM:SS,mmm``."""
+    return "".join(f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n\n"
+                   for number, cue in enumerate(cues(result.words, result.duration), start=1))
+
+
+def as_vtt(about: About, result: Result) -> str:
+    """WebVTT (W3C): ``&``, ``<`` and ``>`` are escaped, so no word can be taken for markup or an arrow."""
+    return "WEBVTT\n\n" + "".join(
+        f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n" + "\n".join(escape(line, quote=False) for line in cue.lines) + "\n\n"
+        for cue in cues(result.words, result.duration))
+
+
+def as_tsv(about: About, result: Result) -> str:
+    """A header, and a row a word: ``file  channel  start  end  confidence  word``; times in seconds."""
+    rows = [(about.file.translate(ONE_FIELD), about.place.channel, f"{word.start:.3f}", f"{word.end:.3f}",
+             f"{word.confidence:.4f}", word.text) for word in result.words]
+    return "".join("\t".join(row) + "\n" for row in [("file", "channel", "start", "end", "confidence", "word"), *rows])
+
+
+def as_ctm(about: About, result: Result) -> str:
+    """`ctm` of one recording."""
+    return ctm({"": result}, {"": about.place})
+
+
+def as_stm(about: About, result: Result) -> str:
+    """NIST's STM: a line for each stretch of speech between pauses, ``recording channel speaker start end <o> words``.
+
+    Where nothing was said, one line without words. The label is always there, or a first word in angle brackets would be
+    taken for one. Braces and parentheses in words mean alternatives and optional words to readers of STM; it has no escape.
+    """
+    parts = stretches(result.words, STM_PAUSE_S)
+    spans = [(part[0].start, part[-1].end, " ".join(word.text for word in part)) for part in parts] or [(0.0, result.duration, "")]
+    recording, channel, offset = about.place
+    return "".join(f"{recording} {channel} {about.speaker} {offset + start:.3f} {offset + end:.3f} <o> {text}".rstrip(" ") + "\n"
+                   for start, end, text in spans)
+
+
+FORMATS: dict[str, Callable[[About, Result], str]] = {
+    "txt": as_txt, "json": as_json, "srt": as_srt, "vtt": as_vtt, "tsv": as_tsv, "ctm": as_ctm, "stm": as_stm}
+"""The formats of a transcribed item, by the suffix they are written with."""
+
+
+def parse_formats(text: str) -> list[str]:
+    """``txt,json`` as a list without repeats; raises UsageError for a format that is not known."""
+    formats = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise UsageError(f"--format {text}: " + (f"unknown format {', '.join(unknown)}; " if unknown else "")
+                         + f"choose from {', '.join(FORMATS)}")
+    return formats
 
 
 def _rounded(word: Word) -> dict[str, object]:

@@ -42,6 +42,17 @@ def test_decodes(model, data, tmp_path, monkeypatch, capsys):
     assert printed.startswith("4 utterances, ") and "real-time factor" in printed and str(tmp_path / "out/text") in printed
 
 
+def test_int8(model, data, tmp_path, monkeypatch):
+    assert run(monkeypatch, "--model", model, "--data", data, "--out", tmp_path / "out", "--device", "cpu", "--int8") == 0
+    recognizer = Recognizer.load(model, "cpu", int8=True)
+    expected = [f"u{index} {recognizer.transcribe(tmp_path / f'u{index}.wav').text}".rstrip() for index in range(4)]
+    assert (tmp_path / "out/text").read_text().splitlines() == expected
+    assert json.loads((tmp_path / "out/decode.json").read_text())["settings"]["int8"] is True
+    samples = [recognizer.read(tmp_path / f"u{index}.wav")[0] for index in range(4)]
+    difference = (recognizer.log_probs(samples)[0] - Recognizer.load(model, "cpu").log_probs(samples)[0]).abs().max()
+    assert 0 < difference < 2
+
+
 def test_a_corrupt_file_is_named_and_the_status_is_1(model, data, tmp_path):
     (tmp_path / "u1.wav").write_bytes((tmp_path / "u1.wav").read_bytes()[:500])
     # A process of its own: inside pytest, log messages never reach standard error.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from typer.testing import CliRunner
 
 from asr import audio
 from asr.cli import main
+from asr.cli.progress import TranscriptionProgress
 from asr.transcription import Recognizer
 
 
@@ -43,13 +48,16 @@ def test_into_files(model, recordings, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "--model", model, recordings, "--recursive", "--out", out, "--format", "txt,json") == 0
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     names = ("a.mp3", "a.wav", "b.flac", "deep/a.wav")
-    assert written == [f"{name}.{suffix}" for name in names for suffix in ("json", "txt")]
+    assert written == sorted([f"{name}.{suffix}" for name in names for suffix in ("json", "txt")]
+                             + ["ledger.jsonl", "transcribe.json"])
     result = Recognizer.load(model, "cpu").transcribe(recordings / "deep/a.wav")
     assert (out / "deep/a.wav.txt").read_text() == result.text + "\n"
     content = json.loads((out / "deep/a.wav.json").read_text())
     assert content["text"] == result.text and content["duration"] == pytest.approx(result.duration)
     assert [word["text"] for word in content["words"]] == [word.text for word in result.words]
-    assert capsys.readouterr().out == f"4 of 4 files transcribed: {out}\n"
+    assert re.fullmatch(rf"4 of 4 files transcribed, [\d.]+ s of audio in [\d.]+ s: {out}\n", capsys.readouterr().out)
+    assert run(monkeypatch, "--model", model, recordings, "--recursive", "--out", out, "--format", "txt,json") == 0
+    assert capsys.readouterr().out == f"4 of 4 files transcribed, 4 of them not by this run: {out}\n"
 
 
 def test_a_bad_file_is_named_and_the_rest_goes_on(model, recordings, tmp_path, monkeypatch, capsys):
@@ -62,7 +70,9 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(model, recordings, tmp_path, m
     assert f"asr: {recordings}/notes.txt: cannot read: not an audio file" in said.err
     assert "asr: error: 2 of 3 files could not be transcribed" in said.err
     assert "1 of 3 files transcribed" in said.out
-    assert [path.name for path in out.iterdir()] == ["a.wav.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.wav.txt", "failures.tsv", "ledger.jsonl", "transcribe.json"]
+    assert run(monkeypatch, "--model", model, recordings, "--out", out, "--fail-fast") == 1
+    assert "--fail-fast: the rest is left undone" in capsys.readouterr().err
 
 
 def test_a_channel(model, tmp_path, monkeypatch, capsys):
@@ -74,12 +84,70 @@ def test_a_channel(model, tmp_path, monkeypatch, capsys):
     assert text == Recognizer.load(model, "cpu").transcribe(tmp_path / "right.wav").text + "\n" != "\n"
 
 
+def test_channels_apart(model, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.wav"
+    audio.write(path, np.stack([waveform[:2400] for waveform in chirps(2, seed=7)], axis=1), RATE)
+    assert run(monkeypatch, "--model", model, path, "--channels", "apart") == 0
+    shown = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [f"{path}, channel 0", f"{path}, channel 1"]
+
+
+def test_lists_patterns_and_standard_input(model, recordings, tmp_path, monkeypatch, capsys):
+    (tmp_path / "list").write_text(f"{recordings}/b.flac\n{recordings}/gone.wav\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((recordings / "a.wav").read_bytes())))
+    assert run(monkeypatch, "--model", model, "-", recordings / "**/*.wav", "--list", tmp_path / "list") == 1
+    said = capsys.readouterr()
+    lines = dict(line.split("\t") for line in said.out.splitlines())
+    assert list(lines) == ["standard input", f"{recordings}/a.wav", f"{recordings}/deep/a.wav", f"{recordings}/b.flac"]
+    assert lines["standard input"] == lines[f"{recordings}/a.wav"]
+    assert f"{recordings}/gone.wav: cannot read: No such file" in said.err
+
+
+def test_a_shard_below_a_base(model, recordings, tmp_path, monkeypatch, capsys):
+    for number in (1, 2):
+        assert run(monkeypatch, "--model", model, recordings, "--recursive", "--out", tmp_path / "out", "--base", tmp_path,
+                   "--shard", f"{number}/2", "--jobs", 1) == 0
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.txt")) == [
+        "rec/a.wav.txt", "rec/b.flac.txt", "rec/deep/a.wav.txt"]
+
+
+def test_n_best_of_a_beam(model, recordings, tmp_path, monkeypatch):
+    assert run(monkeypatch, "--model", model, recordings / "a.wav", "--out", tmp_path, "--format", "json", "--method", "beam",
+               "--nbest", 3) == 0
+    content = json.loads((tmp_path / "a.wav.json").read_text())
+    assert len(content["nbest"]) == 3 and content["settings"]["method"] == "beam" and content["settings"]["nbest"] == 3
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_names_files_hours_factor_and_time_left(monkeypatch, capsys, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with TranscriptionProgress(every_seconds=0) as shown:
+        shown.looked(2, 4)
+        shown.begins(4, 7200.0)
+        shown.advanced(1, 3600.0)
+        line = shown.line(36.0)
+        assert (shown.bar is None) == (not terminal)
+    assert line == "transcribing: 1 of 4 files, 1.00 of 2.00 h of audio, real-time factor 0.0100, 0:00:36 left"
+    if not terminal:
+        assert "looking at the files: 2 of 4\ntranscribing: 1 of 4 files, 1.00 of 2.00 h" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments, words", [
+    (["{rec}", "--shard", "1/2"], "--shard: the shards meet in one folder; name it with --out"),
+    (["{rec}", "--shard", "3/2", "--out", "{rec}/out"], "--shard 3/2: expected I/N"),
+    (["{rec}", "--channels", "both"], "--channels both: choose mix or apart"),
+    (["{rec}", "--channels", "apart", "--channel", "0"], "--channels apart takes every channel"),
+    (["-", "--ray", "local"], "--ray: standard input cannot be read on other machines"),
+    (["{rec}", "--nbest", "3"], "greedy decoding takes the best token"),
+    (["{rec}", "--bf16", "--device", "cpu"], "bf16 is for CUDA"),
+    (["{rec}", "--base", "{rec}/deep"], "is not in the folder"),
+    (["--list", "{rec}/none"], "cannot read the list"),
+    ([], "nothing to transcribe"),
     (["{rec}/none.wav"], "none.wav: no such file or folder"),
     (["{rec}", "--format", "json"], "name their folder with --out"),
     (["{rec}", "--out", "{rec}/out", "--format", "docx"], "choose from txt, json"),
     (["{rec}", "--device", "tpu"], "--device tpu"),
-    (["{rec}", "--batch-seconds", "0"], "batch_seconds must be above zero"),
+    (["{rec}", "--batch-seconds", "0"], "--batch-seconds 0: must be above zero"),
 ])
 def test_wrong_use(model, recordings, monkeypatch, capsys, arguments, words):
     assert run(monkeypatch, "--model", model, *[argument.format(rec=recordings) for argument in arguments]) == 2

@@ -50,8 +50,8 @@ def test_the_decode_folder(tmp_path):
     assert summary["audio_seconds"] == pytest.approx(seconds) == report.audio_seconds
     assert summary["utterances"] == summary["decoded"] == 4 and summary["failed"] == {} and summary["too_short"] == []
     assert summary["model"] == {"path": "planted", "fingerprint": "0" * 64}
-    assert summary["settings"] == {"method": "greedy", "batch_seconds": 2.0, "device": "cpu", "archived": False, "nbest": 0,
-                                   "calibrated": False, "tuned": None}
+    assert summary["settings"] == {"method": "greedy", "batch_seconds": 2.0, "device": "cpu", "int8": False, "archived": False,
+                                   "nbest": 0, "calibrated": False, "tuned": None}
     assert summary["real_time_factor"] == pytest.approx(summary["wall_seconds"] / seconds, abs=1e-2)
     assert "torch" in summary["environment"] and "commit" in summary["environment"]
 

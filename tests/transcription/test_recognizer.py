@@ -101,7 +101,7 @@ def test_shorter_than_a_window_is_empty(recognizer, samples):
 
 
 def test_stereo_and_other_rates_are_said_once(planted, tmp_path, caplog):
-    audio.resample.__globals__["_say_once"].cache_clear()
+    audio.resample.__globals__["_said"].cache_clear()
     tone = chirps(1)[0]
     audio.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), 2 * RATE)
     with caplog.at_level(logging.WARNING, logger="asr"):

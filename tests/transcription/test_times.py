@@ -26,7 +26,7 @@ def recognizer(spoken, kind: str = "char", timed: bool = True) -> Recognizer:
     known = {utterance.id: utterance for utterance in data.utterances}
     timing = timing_of({key: utterance.text for key, utterance in known.items()},
                        {key: data.duration(utterance) for key, utterance in known.items()},
-                       lambda key: Recognizer(model)._emissions([data.audio(known[key], RATE)]).features[0][0], "fbank")
+                       lambda key: Recognizer(model).emissions([data.audio(known[key], RATE)]).features[0][0], "fbank")
     return Recognizer(replace(model, timing=timing if timed else None))
 
 
@@ -72,7 +72,7 @@ def test_times_stay_right_over_a_long_file(spoken):
     samples = np.concatenate(parts)
     timed = recognizer(spoken)
     timed.model.network.script(timed.model.frontend.num_frames(len(samples)), words, seed=7)
-    result = timed.transcribe(samples)
+    (result,) = timed.transcribe_batch([samples])
     errors = off({"long": result}, {"long": words})
     for part in np.array_split(errors, 4):
         assert np.median(part) < 0.015 and np.quantile(part, 0.9) < STEP
@@ -108,7 +108,7 @@ def test_without_features_or_frames_times_are_the_networks(spoken):
     assert timed.results(log_probs, frames, [seconds])[0].words != timed.transcribe(samples).words
     # Fewer frames than tokens: nothing can be heard apart, so the network's frames stand.
     tokens = timed.results(log_probs, frames, [seconds])[0]
-    features, counts = timed._emissions([samples]).features
+    features, counts = timed.emissions([samples]).features
     assert timed.results(log_probs, frames, [seconds], (features, counts * 0 + 5))[0] == tokens
     assert [part.shape for part in hear(features, counts * 0 + 5, "fbank")] == [(5, 39)]
 

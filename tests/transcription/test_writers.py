@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.errors import UsageError
+from asr.scoring.formats import read_ctm, read_stm
 from asr.transcription.result import Alternative, Result, Word
-from asr.transcription.writers import Place, as_json, as_txt, ctm, kaldi_text, nbest_jsonl
+from asr.transcription.sources import one_word
+from asr.transcription.writers import (
+    About,
+    Place,
+    as_ctm,
+    as_json,
+    as_srt,
+    as_stm,
+    as_tsv,
+    as_txt,
+    as_vtt,
+    channel_label,
+    ctm,
+    kaldi_text,
+    nbest_jsonl,
+    parse_formats,
+)
 
 
 def made(text: str, *times: tuple[float, float], score: float = -1.5) -> Result:
@@ -38,9 +59,73 @@ def test_nbest_is_one_object_a_line():
     assert json.loads(nbest_jsonl(RESULTS, 0).splitlines()[0])["nbest"] == []
 
 
-def test_files():
-    assert as_txt(Path("x.wav"), RESULTS["ä"]) == "größe\n"
-    content = json.loads(as_json(Path("x.wav"), RESULTS["b"]))
-    assert content["file"] == "x.wav" and content["duration"] == 2.0 and content["text"] == "zwei drei"
+ABOUT = About("rec/a b.wav", Place("a%20b.wav", "B", 10.0), "ann", 1, {"method": "greedy"})
+
+
+def test_txt_and_json():
+    assert as_txt(ABOUT, RESULTS["ä"]) == "größe\n"
+    content = json.loads(as_json(ABOUT, RESULTS["b"]))
+    assert content["file"] == "rec/a b.wav" and content["channel"] == 1 and content["settings"] == {"method": "greedy"}
+    assert content["duration"] == 2.0 and content["text"] == "zwei drei"
     assert content["words"][1] == {"text": "drei", "start": 1.0, "end": 1.125, "confidence": 0.9877}
     assert content["nbest"] == [{"text": "zwei drei", "score": -1.5, "acoustic_score": -1.5, "lm_score": 0.0}]
+
+
+def test_subtitles():
+    result = made("a <b> & --> c", (0.1, 0.2), (0.2, 0.4), (0.4, 0.5), (0.5, 0.6), (1.75, 1.8))
+    assert as_srt(ABOUT, result) == ("1\n00:00:00,100 --> 00:00:01,100\na <b> & -->\n\n"
+                                     "2\n00:00:01,750 --> 00:00:02,000\nc\n\n")
+    assert as_vtt(ABOUT, result) == ("WEBVTT\n\n00:00:00.100 --> 00:00:01.100\na &lt;b&gt; &amp; --&gt;\n\n"
+                                     "00:00:01.750 --> 00:00:02.000\nc\n\n")
+    assert as_srt(ABOUT, made("")) == "" and as_vtt(ABOUT, made("")) == "WEBVTT\n\n"
+
+
+def test_tables():
+    result = made("zwei drei", (0.5, 0.75), (1.5, 1.625))
+    assert as_tsv(ABOUT._replace(file="a\tb\nc"), result) == (
+        "file\tchannel\tstart\tend\tconfidence\tword\n"
+        "a\\tb\\nc\tB\t0.500\t0.750\t0.9877\tzwei\na\\tb\\nc\tB\t1.500\t1.625\t0.9877\tdrei\n")
+    assert as_ctm(ABOUT, result) == "a%20b.wav B 10.500 0.250 zwei 0.988\na%20b.wav B 11.500 0.125 drei 0.988\n"
+    assert as_stm(ABOUT, result) == "a%20b.wav B ann 10.500 10.750 <o> zwei\na%20b.wav B ann 11.500 11.625 <o> drei\n"
+    assert as_stm(ABOUT, made("")) == "a%20b.wav B ann 10.000 12.000 <o>\n"
+
+
+def test_formats():
+    assert parse_formats("json, txt,json") == ["json", "txt"]
+    for wrong in ("docx,txt", "", ","):
+        with pytest.raises(UsageError, match="choose from txt, json, srt, vtt, tsv, ctm, stm"):
+            parse_formats(wrong)
+
+
+def test_channels():
+    assert [channel_label(channel) for channel in (None, 0, 1, 25, 26)] == ["1", "A", "B", "Z", "27"]
+
+
+# Neither format can hold braces, which mean alternatives, or their marks; blanks are what parts words.
+WORDS = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Z"], blacklist_characters="{}"), min_size=1).filter(
+    lambda word: not word.upper().startswith("<ALT"))
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Result:
+    words, at = [], draw(st.floats(0, 3))
+    for text in draw(st.lists(WORDS, max_size=12)):
+        at += draw(st.sampled_from([0.0, 0.1, 0.5, 2.0]))
+        words.append(Word(text, at, at + draw(st.sampled_from([0.001, 0.1, 0.33])), draw(st.floats(0, 1))))
+        at = words[-1].end
+    return Result(" ".join(word.text for word in words), words, words, [], at + 1)
+
+
+@given(results(), st.text(min_size=1).filter(lambda name: name.isprintable()))
+def test_stm_and_ctm_are_read_as_they_were_meant(tmp_path, result, name):
+    about = About(name, Place(one_word(name), "A", 2.5), one_word(name))
+    (tmp_path / "a.stm").write_text(as_stm(about, result), encoding="utf-8", newline="")
+    (tmp_path / "a.ctm").write_text(as_ctm(about, result), encoding="utf-8", newline="")
+    segments = read_stm(tmp_path / "a.stm")
+    assert " ".join(segment.text for segment in segments if segment.text) == result.text
+    assert all(segment[:3] == (one_word(name), "A", one_word(name)) for segment in segments)
+    read = read_ctm(tmp_path / "a.ctm").get((one_word(name), "A"), [])
+    assert sorted(word.word for word in read) == sorted(word.text for word in result.words)
+    if result.words:
+        assert segments[0].start == pytest.approx(2.5 + result.words[0].start, abs=0.0006)
+        assert segments[-1].end == pytest.approx(2.5 + result.words[-1].end, abs=0.0006)

@@ -1,0 +1,89 @@
+"""The outputs of an item: which files, written whole or not at all; and the tables that a job leaves beside them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from asr.errors import AsrError, UsageError
+from asr.system import write_text
+from asr.transcription.result import Result
+from asr.transcription.sources import Item, printable
+from asr.transcription.writers import FORMATS, ONE_FIELD, About
+
+FAILURES = "failures.tsv"
+OF_THIS_NAME = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTEMPTY)
+"""Errors that are one output's own: no other file fails for them. A full disk is not among them."""
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # as `asr.system.atomic_path` names them
+
+
+def output_path(out: Path, name: str, format: str) -> Path:
+    """Where an item of this name has its output of this format."""
+    return out / f"{name}.{format}"
+
+
+def check_names(items: Iterable[Item], formats: Sequence[str], reserved: Sequence[str]) -> None:
+    """Raise UsageError where two outputs, or an output and a file of the job itself, would have one name."""
+    names: dict[str, Item] = {}
+    for item in items:
+        if item.name in names:
+            raise UsageError(f"{item.shown} and {names[item.name].shown} would share the outputs {printable(item.name)}; "
+                             "transcribe them apart")
+        names[item.name] = item
+    for name in reserved:
+        stem, _, suffix = name.rpartition(".")
+        if stem in names and suffix in formats:
+            raise UsageError(f"{names[stem].shown}: its output would be {name}, which the job itself writes; rename the input")
+
+
+def write_outputs(out: Path, item: Item, result: Result, formats: Sequence[str], settings: Mapping[str, object]) -> str | None:
+    """Write the outputs of an item; returns why not, where only this item is concerned.
+
+    Raises AsrError where the folder cannot be written to at all: the disk is full, or read-only.
+    """
+    about = About(item.shown, item.place, item.speaker, item.channel, settings)
+    for format in formats:
+        path = output_path(out, item.name, format)
+        try:
+            write_text(path, FORMATS[format](about, result))
+        except OSError as error:
+            said = f"{printable(path)}: cannot write: {error.strerror or error}"
+            if error.errno in OF_THIS_NAME:
+                return said
+            raise AsrError(f"{said}; what is done is kept: run the same again when it is mended") from None
+    return None
+
+
+def remove_outputs(out: Path, name: str, formats: Iterable[str]) -> None:
+    """Remove what an earlier run wrote, with other settings or of another recording."""
+    for format in formats:
+        output_path(out, name, format).unlink(missing_ok=True)
+
+
+def sweep(out: Path, names: Iterable[str], others: Sequence[str]) -> None:
+    """Remove the temporary files that killed runs left of the outputs of ``names`` and of ``others``, files in ``out``.
+
+    The caller knows that no run is at work in the folder.
+    """
+    expected: dict[Path, set[str]] = {out: set(others)}
+    for name in names:
+        path = out / name
+        expected.setdefault(path.parent, set()).update(f"{path.name}.{format}" for format in FORMATS)
+    for folder, files in expected.items():
+        if folder.is_dir():
+            for found in os.listdir(folder):
+                match = TEMPORARY.fullmatch(found)
+                if match and match[1] in files:
+                    (folder / found).unlink(missing_ok=True)
+
+
+def write_failures(out: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """``failures.tsv``: path and error, sorted; none where nothing failed."""
+    lines = sorted("\t".join(field.translate(ONE_FIELD) for field in row) + "\n" for row in rows)
+    if lines:
+        write_text(out / FAILURES, "path\terror\n" + "".join(lines))
+    else:
+        (out / FAILURES).unlink(missing_ok=True)
