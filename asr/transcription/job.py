@@ -182,9 +182,7 @@ class Job:
         check_names(listed, self.formats, (FAILURES, self.summary))
         make_folder(self.out, "transcription")
         with Ledger(self.out) as self.ledger, ThreadPoolExecutor(WRITERS, "write") as self.writers:
-            with self.ledger.alone() as alone:
-                if alone:
-                    sweep(self.out, self._unfinished(), (FAILURES, self.summary))
+            self._sweep()
             self.begun = self.ledger.end
             items, faults = self._survey(listed, apart)
             report = JobReport(len(items) + len(faults))
@@ -198,6 +196,7 @@ class Job:
                     self._conclude(items, faults, report, time.perf_counter() - started)
                 raise
             self._conclude(items, faults, report, time.perf_counter() - started)
+            self._sweep()  # again: of a run that was killed beside this one
         return report
 
     def _work(self, executor: Executor, pending: dict[int, Batch], report: JobReport) -> None:
@@ -239,12 +238,12 @@ class Job:
         batches = [Batch(number, [here[file] for file in ledger.batches[number].files if file in here]) for number in numbers]
         return sorted(batches, key=lambda batch: (-max(item.duration for item in batch.items), batch.number))
 
-    def _unfinished(self) -> Iterator[str]:
-        for batch in self.ledger.batches.values():
-            for name, digest in batch.files:
-                done = self.ledger.done.get(name)
-                if done is None or (done.digest, done.settings) != (digest, batch.settings):
-                    yield name
+    def _sweep(self) -> None:
+        """Remove what killed runs left half-written, where no other run is at work whose files these might be."""
+        with self.ledger.alone() as alone:
+            if alone:
+                names = {name for batch in self.ledger.batches.values() for name, _ in batch.files}
+                sweep(self.out, names, (FAILURES, self.summary))
 
     def _recorded(self, item: Item) -> bool:
         done = self.ledger.done.get(item.name)
