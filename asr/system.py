@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,16 +31,6 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-UMASK = _umask()
-"""Read once: it can only be read by setting it, which threads that write files would take from each other."""
-
-
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path``; renamed onto it when the block ends well, removed when it does not.
@@ -49,15 +38,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The data reach the disk before the rename, so after a power cut ``path`` is the old file or the new one, never half.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    _create(temporary)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes private files; a result is an ordinary one
+        file = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(temporary), temporary):
@@ -65,6 +54,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    """An empty file with an ordinary one's permissions, in a folder that is made where there is none."""
+    for last in (False, True):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return
+        except FileNotFoundError:
+            if last:
+                raise
+            path.parent.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager

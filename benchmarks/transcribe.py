@@ -54,7 +54,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def short(options: argparse.Namespace, folder: Path) -> None:
-    recognizer = Recognizer.load(options.model, "cpu")
+    recognizer = Recognizer.load(options.model, "cpu").without_times()  # as the command does where it writes text alone
     files = files_of(options.data, options.count)
     items = [item for group in survey(find_items([], listed=files)) for item in group]
     batches = plan_batches(sorted(items, key=lambda item: item.index), options.batch_seconds)

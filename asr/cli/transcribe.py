@@ -100,6 +100,8 @@ def command(
     # On a cluster it is the workers that compute; what is loaded here tells what they must agree with.
     recognizer = Recognizer.load(model, device if ray is None else "cpu", bf16=bf16 and ray is None, int8=int8)
     recognizer = recognizer.with_options(with_tuned(options, tuned, recognizer.model))
+    if formats == ["txt"]:
+        recognizer = recognizer.without_times()
     with ExitStack() as stack:
         if ray is None:
             executor: Executor = Local(recognizer, jobs)

@@ -35,6 +35,7 @@ class Load:
     options: DecoderOptions
     bf16: bool
     int8: bool
+    timed: bool
 
     @classmethod
     def of(cls, recognizer: Recognizer, device: str = "auto", bf16: bool = False) -> Load:
@@ -43,7 +44,7 @@ class Load:
         files = {name: os.path.abspath(value) for name in ("lm", "lexicon", "hotwords")
                  if isinstance(value := getattr(options, name), (str, Path))}
         return cls(os.path.abspath(recognizer.model.path), recognizer.model.fingerprint, device, replace(options, **files), bf16,
-                   recognizer.model.int8)
+                   recognizer.model.int8, recognizer.timed)
 
     def __call__(self) -> Recognizer:
         from asr.transcription.recognizer import Recognizer
@@ -51,7 +52,7 @@ class Load:
         recognizer = Recognizer.load(self.model, self.device, self.options, self.bf16, self.int8)
         if recognizer.model.fingerprint != self.fingerprint:
             raise AsrError(f"{self.model}: is another file on this worker than where the job was started")
-        return recognizer
+        return recognizer if self.timed else recognizer.without_times()
 
 
 class Worker:

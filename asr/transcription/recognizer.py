@@ -54,7 +54,7 @@ class Recognizer:
         """``bf16``: the network computes in bfloat16, on CUDA only. Raises UsageError, and as `load` for the options."""
         if bf16 and model.device.type != "cuda":
             raise UsageError(f"bf16 is for CUDA, and the model is on the {model.device.type}: leave it out here")
-        self.model, self.bf16 = model, bf16
+        self.model, self.bf16, self.timed = model, bf16, True
         self.decoder = Decoder(options, model.tokenizer)
 
     @classmethod
@@ -71,12 +71,18 @@ class Recognizer:
 
     def with_options(self, options: DecoderOptions) -> Recognizer:
         """The same model, decoded otherwise."""
-        return Recognizer(self.model, options, self.bf16)
+        return self.with_decoder(Decoder(options, self.model.tokenizer))
 
     def with_decoder(self, decoder: Decoder) -> Recognizer:
         """The same model with a decoder that is made already."""
         other = copy.copy(self)
         other.decoder = decoder
+        return other
+
+    def without_times(self) -> Recognizer:
+        """The same for a reader of the text alone: times of words are the network's, rough and free, not the timing model's."""
+        other = copy.copy(self)
+        other.timed = False
         return other
 
     @property
@@ -175,7 +181,7 @@ class Recognizer:
 
     def hear(self, count: int, features: tuple[Tensor, Tensor] | None) -> list[np.ndarray] | list[None]:
         """What the model's timing model hears of ``count`` utterances; Nones where there is none, or no features."""
-        if self.model.timing is None or features is None:
+        if self.model.timing is None or features is None or not self.timed:
             return [None] * count
         return hear(*features, self.model.config.features.kind)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from asr import audio
@@ -18,6 +19,7 @@ from asr.transcription.sources import Item, by_source, one_word, printable
 from asr.transcription.writers import channel_label
 
 THREADS = 8  # they wait for disks; decoding of headers and hashing run without Python's lock
+AT_ONCE = 16  # files a thread looks at before it says so: handing over one at a time costs as much as looking
 SETTLED_S = 2.0  # a file that changed less long ago may change again without its times showing it
 
 Task = TypeVar("Task")
@@ -52,6 +54,7 @@ def survey(items: Iterable[Item], apart: bool = False, hashed: bool = False, kno
     absolute path) has it and the file has not been touched since; ``note`` is told of what may be believed the next time.
     """
     groups = by_source(items)
+    keys = list(groups)
 
     def look(key: str) -> tuple[Seen | None, str]:
         item = groups[key][0]
@@ -60,8 +63,12 @@ def survey(items: Iterable[Item], apart: bool = False, hashed: bool = False, kno
         except AudioError as error:
             return None, printable(str(error))
 
+    def look_at_some(some: list[str]) -> list[tuple[str, Seen | None, str]]:
+        return [(key, *look(key)) for key in some]
+
+    parts = (keys[first:first + AT_ONCE] for first in range(0, len(keys), AT_ONCE))
     with ThreadPoolExecutor(THREADS, "survey") as pool:
-        for key, (seen, error) in as_ready(pool, look, groups, 8 * THREADS):
+        for key, seen, error in chain.from_iterable(done for _, done in as_ready(pool, look_at_some, parts, 2 * THREADS)):
             group = groups[key]
             if seen is None:
                 yield [Fault(item, error) for item in group]

@@ -121,6 +121,19 @@ def test_a_model_without_a_timing_model_keeps_to_output_frames():
         ("on", 0, 5), ("it", 9, 14)]
 
 
+def test_a_reader_of_the_text_alone_is_given_the_networks_times(spoken, tmp_path):
+    data, _ = spoken
+    timed = recognizer(spoken)
+    plain, without = Recognizer(replace(timed.model, timing=None)), timed.without_times()
+
+    def said(who):
+        results = decode_dir(who, data, tmp_path / "out").results
+        return {key: (result.text, result.words) for key, result in results.items()}
+
+    assert said(without) == said(plain) != said(timed)
+    assert not without.with_options(without.decoder.options).timed
+
+
 def test_segments_are_timed_in_their_recording(spoken, tmp_path):
     data, times = spoken
     timed = recognizer(spoken)
