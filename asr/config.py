@@ -207,6 +207,7 @@ class TrainingConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Literal["32", "bf16", "16"] = "32"
     gradient_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0 for none")
+    ctc_backend: Literal["auto", "torch", "triton"] = Field("auto", description="what computes the loss")
     accumulate: int = Field(1, ge=1, description="batches to one optimizer step")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0 for none")
     average_best: int = Field(5, ge=1, description="checkpoints, best on dev, averaged into the model")

@@ -1,10 +1,11 @@
-"""Shared set-up: one thread a process (tests run in parallel), no bytes left behind, hypothesis without a clock."""
+"""Shared set-up: one thread a process (tests run in parallel), kernels interpreted, hypothesis without a clock."""
 
 from __future__ import annotations
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere
+os.environ["TRITON_INTERPRET"] = "1"  # before triton is: kernels run on the CPU, and are the same with and without a GPU
 
 from hypothesis import HealthCheck, settings
 

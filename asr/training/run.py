@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from asr.config import Config, dump_config
+from asr.ctc.kernels.common import why_not
 from asr.errors import ConfigError, UsageError
 from asr.features import FrontEnd, WaveAugment, raw_features
 from asr.models import summarize
@@ -49,8 +50,8 @@ def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str |
     it was begun with another configuration; DataError and AudioError for data that cannot be trained on.
     """
     exp = Path(exp)
-    _check_config(config)
     chosen = choose_device(device)
+    _check_config(config, chosen)
     model_path = exp / "model.safetensors"
     with _exclusive(exp):
         if _begin(exp, config, resume) and model_path.exists():
@@ -159,9 +160,11 @@ def _measure(task: SpeechTask, data: SpeechData, device: torch.device) -> dict[s
 # -------------------------------------------------------------------------------------------- before the run
 
 
-def _check_config(config: Config) -> None:
+def _check_config(config: Config, device: torch.device) -> None:
     """Settings that exclude each other or cannot work, found before any work."""
     augment = config.augment
+    if config.training.ctc_backend == "triton" and (reason := why_not(device)):
+        raise ConfigError(f"training.ctc_backend=triton cannot run here: {reason}; use auto or torch")
     FrontEnd(config.features)
     WaveAugment(augment, config.features.sample_rate)  # looks for the files of noise and rooms
     get_normalizer(config.tokenizer.normalizer)

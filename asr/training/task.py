@@ -81,9 +81,14 @@ class SpeechTask(LightningModule):
 
     def _losses(self, features: Tensor, batch: Batch) -> Tensor:
         """Negative log-likelihood of each utterance, (B,) float32."""
-        logits, lengths = self.network(features, batch.lengths)
+        return self._ctc(*self.network(features, batch.lengths), batch)
+
+    def _ctc(self, logits: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """Losses (B,) of logits (B, T, V)."""
         logits = logits.transpose(0, 1)  # (B, T, V) -> (T, B, V)
-        return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none")
+        # The labels are our tokenizer's; on a GPU another look at them would wait for all that is queued there.
+        return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none",
+                        backend=self.config.training.ctc_backend, validate=not logits.is_cuda)
 
     def _skip(self, batch: Batch, losses: Tensor) -> None:
         """Name the utterances, save the batch, and count it."""
@@ -144,8 +149,7 @@ class SpeechTask(LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         features = self._features(batch, self.prepared.dev.speaker_stats)
         logits, lengths = self.network(features, batch.lengths)
-        losses = ctc_loss(logits.transpose(0, 1), batch.targets, lengths, batch.target_lengths,  # (B, T, V) -> (T, B, V)
-                          reduction="none")
+        losses = self._ctc(logits, lengths, batch)
         fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
         self.dev_loss_sum += float(losses[fits].sum())
         self.dev_label_sum += int(batch.target_lengths[fits].sum())

@@ -13,6 +13,7 @@ from training.small import log, metrics, run, settings
 
 from asr.config import load_config
 from asr.corpus import BatchSampler, DataDir, collate
+from asr.ctc.kernels import common
 from asr.errors import ConfigError
 from asr.features.extract import extract
 from asr.models.storage import load_model
@@ -120,6 +121,14 @@ def test_archived_features_train_the_same_network(tones, tmp_path, monkeypatch):
 def test_archives_cannot_be_augmented_as_audio(tones, tmp_path, effect):
     with pytest.raises(ConfigError, match=rf"training.archived.*{effect.partition('=')[0]} work on audio; drop one"):
         run(tones, tmp_path / "run", "training.archived=true", effect)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_cannot_be_computed_here_is_refused_before_any_work(tones, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "INTERPRETED", False)
+    monkeypatch.setattr(common, "INSTALLED", True)
+    with pytest.raises(ConfigError, match="training.ctc_backend=triton cannot run here: kernels need a CUDA device"):
+        run(tones, tmp_path / "run", "training.ctc_backend=triton")
     assert not (tmp_path / "run").exists()
 
 

@@ -103,6 +103,31 @@ def test_draws_are_a_function_of_the_seed_and_the_number_of_the_batch(tones, tmp
     assert not torch.equal(draws(7)[0], draws(8)[0]) and not torch.equal(draws(7)[1], draws(8)[1])
 
 
+def test_the_backend_of_the_loss_is_the_one_asked_for(tones, tmp_path):
+    """The kernels, interpreted, make the same step."""
+    from asr.corpus import collate
+    from asr.training.data import SpeechData
+
+    pytest.importorskip("triton")
+    steps = {}
+    for backend in ("torch", "triton"):
+        prepared = prepare(settings("model.conv.norm=layer", f"training.ctc_backend={backend}"), tones / "train", tones / "dev")
+        task = SpeechTask(prepared, 10, tmp_path)
+        loss = task.training_step(collate([SpeechData(prepared).train_set[(0, 0)]]), 0)
+        loss.backward()
+        steps[backend] = loss.detach(), [parameter.grad for parameter in task.network.parameters()], loss.grad_fn
+    torch.testing.assert_close(steps["torch"][0], steps["triton"][0])
+    for one, other in zip(steps["torch"][1], steps["triton"][1]):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    names = {backend: graph(step[2]) for backend, step in steps.items()}
+    assert "asr_ctc_loss" in names["triton"] and "asr_ctc_loss" not in names["torch"]
+
+
+def graph(node):
+    """The names of what a result was computed by."""
+    return "" if node is None else node.name() + " ".join(graph(before) for before, _ in node.next_functions)
+
+
 def test_the_loss_is_the_mean_over_labels_and_is_gathered_over_batches(tones, tmp_path):
     from asr.corpus import collate
     from asr.training.data import SpeechData
