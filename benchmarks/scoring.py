@@ -92,7 +92,7 @@ def main() -> None:
           f"error_rate {error_rate(*lists):.6f} = {scores.wer:.6f}")
     print(f"score {min(ours):.2f} s, jiwer.process_words {min(jiwers):.2f} s, ratio {min(ours) / min(jiwers):.2f}; "
           f"with --cer {min(with_characters):.2f} s")
-    print(f"asr score --out: peak memory {peak_megabytes(references, hypotheses):.0f} MB")
+    print(f"peak memory of the command, files written: {peak_megabytes(references, hypotheses):.0f} MB")
     bare = seconds("pass")
     loaded = seconds("import asr.scoring, sys; assert 'torch' not in sys.modules")
     print(f"import asr.scoring: {loaded - bare:.3f} s over Python's own {bare:.3f} s, without torch")
