@@ -10,6 +10,7 @@ This module imports neither torch nor any other part of the toolkit.
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
 from pathlib import Path
@@ -146,15 +147,28 @@ class ConvLayerConfig(Section):
 
 
 class ConvConfig(Section):
-    """The 2-D convolution stack over (time, frequency)."""
+    """The convolution stack. Its kernels go over the (time, frequency) of a spectrogram; over time alone, where bins are
+    channels (sensors, words); or over the (height, width) of every frame of a video by itself."""
 
-    layers: tuple[ConvLayerConfig, ...] = (
+    layers: tuple[ConvLayerConfig, ...] = Field((
         ConvLayerConfig(channels=32, kernel=(3, 3), stride=(2, 2)),
         ConvLayerConfig(channels=32, kernel=(3, 3), stride=(1, 2)),
-    )
+    ), description="may be empty: recurrence alone")
+    over: Literal["spectrogram", "time", "image"] = "spectrogram"
     norm: Literal["batch", "layer", "none"] = "batch"
     activation: Literal["relu", "hardtanh", "gelu", "silu"] = "relu"
     dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _over_time(self) -> ConvConfig:
+        if self.over == "time" and any(layer.kernel[1] != 1 or layer.stride[1] != 1 for layer in self.layers):
+            raise ValueError("over time, bins are channels: kernel and stride must be 1 in the second place, as in kernel: [5, 1]")
+        return self
+
+    @property
+    def subsampling(self) -> int:
+        """Input frames to one output frame: the product of the strides in time."""
+        return 1 if self.over == "image" else math.prod(layer.stride[0] for layer in self.layers)
 
 
 class RnnConfig(Section):
@@ -162,20 +176,72 @@ class RnnConfig(Section):
 
     cell: Literal["gru", "lstm"] = "gru"
     hidden: int = Field(128, gt=0, description="units of one direction")
-    layers: int = Field(2, ge=1)
+    layers: int = Field(2, ge=0, description="0 leaves the recurrence out")
     bidirectional: bool = True
     norm: Literal["batch", "layer", "none"] = "layer"
     dropout: float = Field(0.0, ge=0, lt=1, description="on the input of every layer but the first")
 
 
-class ModelConfig(Section):
-    """The network: which architecture, and its blocks."""
+class AttentionConfig(Section):
+    """Self-attention: after the recurrence, or in its place (`model.rnn.layers: 0`)."""
 
-    architecture: Literal["cascade"] = "cascade"
+    kind: Literal["transformer", "conformer"] = "transformer"
+    layers: int = Field(0, ge=0, description="0 leaves attention out")
+    dim: int = Field(128, gt=0)
+    heads: int = Field(4, gt=0, description="must divide dim")
+    feedforward: int = Field(512, gt=0, description="width of the feed-forward layers")
+    kernel: int = Field(15, gt=0, description="conformer only: frames of its convolution, odd")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> AttentionConfig:
+        if self.dim % self.heads or self.dim % 2:
+            raise ValueError(f"dim {self.dim} must be even, and a multiple of heads {self.heads}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd (centred on a frame), not {self.kernel}")
+        return self
+
+
+class FusionConfig(Section):
+    """How the two branches of a parallel network become one."""
+
+    kind: Literal["concat", "sum", "gated", "glu", "bilinear", "film", "cross_attention", "squeeze_excite"] = "concat"
+    dim: int = Field(128, gt=0, description="width of what is made of the two; concat and squeeze_excite keep both widths")
+    heads: int = Field(4, gt=0, description="cross_attention only; must divide dim")
+    level: Literal["frames", "utterance"] = Field("frames", description="join frame by frame, or after pooling (one label an item)")
+
+    @model_validator(mode="after")
+    def _possible(self) -> FusionConfig:
+        if self.kind == "cross_attention" and self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if self.level == "utterance" and self.kind in ("cross_attention", "squeeze_excite"):
+            raise ValueError(f"{self.kind} looks along the frames: it needs level: frames")
+        return self
+
+
+class ModelConfig(Section):
+    """The network. `cascade`: convolutions, then the context (recurrence, attention); `parallel`: convolutions beside the
+    context on the same input, then fusion. A stage without layers is left out: convolutions alone, recurrence alone."""
+
+    architecture: Literal["cascade", "parallel"] = "cascade"
     conv: ConvConfig = ConvConfig()
-    projection: int = Field(0, ge=0, description="width between convolutions and recurrence; 0 leaves it out")
+    stacking: int = Field(1, ge=1, description="cascade only: frames joined into one before the context")
+    projection: int = Field(0, ge=0, description="width between convolutions and what follows; 0 leaves it out")
     rnn: RnnConfig = RnnConfig()
+    attention: AttentionConfig = AttentionConfig()
+    fusion: FusionConfig = FusionConfig()
     dropout: float = Field(0.0, ge=0, lt=1, description="before the output layer")
+
+    @model_validator(mode="after")
+    def _whole(self) -> ModelConfig:
+        context = self.rnn.layers or self.attention.layers
+        if self.architecture == "parallel" and not (self.conv.layers and context):
+            raise ValueError("parallel needs two branches: conv.layers, and rnn.layers or attention.layers")
+        if self.architecture == "parallel" and self.stacking > 1:
+            raise ValueError("stacking is for the cascade: in parallel the context's frames are joined as the convolutions stride")
+        if not (self.conv.layers or context):
+            raise ValueError("nothing to learn with: conv.layers, rnn.layers and attention.layers are all empty")
+        return self
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -196,26 +262,20 @@ class ScheduleConfig(Section):
     patience: int = Field(3, ge=0, description="plateau: epochs without a better dev loss before lr halves")
 
 
-class TrainingConfig(Section):
-    """The training loop."""
+class LoopConfig(Section):
+    """The training loop, whatever is trained."""
 
     epochs: int = Field(30, ge=1)
-    batch_seconds: float = Field(120.0, gt=0, description="padded audio seconds in a batch")
-    max_utterances: int = Field(64, ge=1, description="in a batch")
-    sort_first_epoch: bool = Field(False, description="short utterances first in the first epoch (SortaGrad)")
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     precision: Literal["32", "bf16", "16"] = "32"
     gradient_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0 for none")
-    ctc_backend: Literal["auto", "torch", "triton"] = Field("auto", description="what computes the loss")
     accumulate: int = Field(1, ge=1, description="batches to one optimizer step")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0 for none")
     average_best: int = Field(5, ge=1, description="checkpoints, best on dev, averaged into the model")
     early_stop: int = Field(0, ge=0, description="epochs without a better dev error before stopping; 0 for never")
-    monitor: Literal["wer", "cer", "loss"] = Field("wer", description="what `best` means, on dev")
     nonfinite_limit: int = Field(10, ge=1, description="steps in a row with a non-finite loss or gradient before stopping")
     checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints to resume from")
-    archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
     workers: int = Field(1, ge=0, description="processes that read and augment audio and make features")
     threads: int = Field(0, ge=0, description="threads of the network on the CPU; 0 lets the toolkit choose")
 
@@ -223,6 +283,17 @@ class TrainingConfig(Section):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return str(value) if type(value) is int else value  # YAML reads `precision: 16` as a number
+
+
+class TrainingConfig(LoopConfig):
+    """The training of a recogniser."""
+
+    batch_seconds: float = Field(120.0, gt=0, description="padded audio seconds in a batch")
+    max_utterances: int = Field(64, ge=1, description="in a batch")
+    sort_first_epoch: bool = Field(False, description="short utterances first in the first epoch (SortaGrad)")
+    ctc_backend: Literal["auto", "torch", "triton"] = Field("auto", description="what computes the loss")
+    monitor: Literal["wer", "cer", "loss"] = Field("wer", description="what `best` means, on dev")
+    archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
 
 
 class Config(Section):
@@ -239,8 +310,13 @@ class Config(Section):
 # ----------------------------------------------------------------------------------------------------- loader
 
 
-def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] = ()) -> Config:
+Root = typing.TypeVar("Root", bound=Section)
+
+
+def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] = (), root: type[Root] = Config) -> Root:
     """Read a YAML file (or none: all defaults), apply ``a.b=value`` overrides, validate the whole, return the tree.
+
+    ``root`` is the kind of tree: a recogniser's (Config) where nothing else is said.
 
     Values of overrides are YAML: ``training.epochs=3``, ``augment.speed=[0.9,1.0,1.1]``, ``augment.vtlp=null``.
     Raises ConfigError that lists every fault with the key's path and, for an unknown key, the closest known one.
@@ -259,15 +335,15 @@ def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] 
         tree = loaded or {}
     for override in overrides:
         _apply(tree, override)
-    return parse_config(tree, where)
+    return parse_config(tree, where, root)
 
 
-def parse_config(tree: dict[str, Any], where: str = "configuration") -> Config:
-    """Validate a tree of plain values (as read from YAML or from a model's metadata) into a Config."""
+def parse_config(tree: dict[str, Any], where: str = "configuration", root: type[Root] = Config) -> Root:
+    """Validate a tree of plain values (as read from YAML or from a model's metadata) into a tree of sections."""
     try:
-        return Config.model_validate(tree)
+        return root.model_validate(tree)
     except ValidationError as error:
-        faults = [_describe(fault) for fault in error.errors()]
+        faults = [_describe(fault, root) for fault in error.errors()]
         raise ConfigError(f"{where}: " + ("; ".join(faults) if len(faults) == 1 else
                                           f"{len(faults)} faults\n  " + "\n  ".join(faults))) from None
 
@@ -297,21 +373,21 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[keys[-1]] = value
 
 
-def _describe(fault: Any) -> str:
+def _describe(fault: Any, root: type[Section]) -> str:
     """One pydantic fault as `key.path: what is wrong (did you mean ...?)`."""
     location = fault["loc"]
     path = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
+        known = _keys_at(location[:-1], root)
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
         return f"{path}: unknown key" + (f"; did you mean `{close[0]}`? (known: {', '.join(known)})" if close else "")
     message = fault["msg"].removeprefix("Value error, ")
     return f"{path}: {message} (got {fault['input']!r})" if not isinstance(fault["input"], dict) else f"{path}: {message}"
 
 
-def _keys_at(location: tuple[Any, ...]) -> list[str]:
+def _keys_at(location: tuple[Any, ...], root: type[Section]) -> list[str]:
     """The keys the section at this location knows; walks lists and optional sections as well."""
-    section: Any = Config
+    section: Any = root
     for part in location:
         if isinstance(part, int):
             continue

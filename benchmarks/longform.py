@@ -126,12 +126,12 @@ def untrained(hidden: int, layers: int, rounds: int) -> None:
     torch.manual_seed(1)
     network = build_model(config, 80, 1000).eval()
     features, frames = torch.randn(8, 1000, 80), torch.full((8,), 1000)
-    inner = pack_padded_sequence(torch.randn(8, 500, network.conv.dim), torch.full((8,), 500), batch_first=True)
+    inner = pack_padded_sequence(torch.randn(8, 500, network.encoder.conv.dim), torch.full((8,), 500), batch_first=True)
     times: dict[str, float] = {}
     with torch.inference_mode():
         for _ in range(rounds):
             for name, each in (("float32", network), ("int8", to_int8(network))):
-                for part, work in (("", lambda: each(features, frames)), (" GRUs", lambda: each.rnn(inner))):  # noqa: B023
+                for part, work in (("", lambda: each(features, frames)), (" GRUs", lambda: each.encoder.context.rnn(inner))):  # noqa: B023
                     start = time.process_time()
                     work()
                     times[name + part] = min(times.get(name + part, 1e9), time.process_time() - start)

@@ -43,10 +43,10 @@ from asr.ctc import ctc_loss
 from asr.models.gru import packed_gru
 from asr.system import choose_threads, keep_freed_memory
 from asr.training.data import SpeechData
+from asr.training.loop import build_trainer
 from asr.training.preparation import Prepared, prepare
 from asr.training.reports import Report
-from asr.training.run import build_trainer
-from asr.training.task import SpeechTask
+from asr.training.speech import SpeechTask
 
 SHORTEST, LONGEST, LETTERS_A_SECOND = 1.0, 15.0, 10
 PLAIN = ["augment={}", "model.dropout=0", "model.rnn.dropout=0", "model.conv.dropout=0", "training.gradient_clip=0",
@@ -132,12 +132,12 @@ class Watched(SpeechTask):
 
     def __init__(self, *given: Any):
         super().__init__(*given)
-        self.losses: list[float] = []
+        self.seen: list[float] = []
         self.first: dict[str, Tensor] = {}
 
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         loss = super().training_step(batch, index)
-        self.losses.append(float("nan") if loss is None else float(loss.detach()))
+        self.seen.append(float("nan") if loss is None else float(loss.detach()))
         return loss
 
     def configure_gradient_clipping(self, *given: Any, **more: Any) -> None:
@@ -178,7 +178,8 @@ def fit(config: Config, corpus: Path, exp: Path, task_type: type[SpeechTask], tu
     data = SpeechData(prepared)
     task = task_type(prepared, data.total_steps(), exp / "nonfinite")
     before = copy.deepcopy(prepared.network)
-    trainer = build_trainer(config, exp, torch.device("cpu"), Report(exp, prepared))
+    report = Report(exp, config.training.average_best, config.training.monitor)
+    trainer = build_trainer(config.training, exp, torch.device("cpu"), report)
     watch = Turns(prepared, data) if turns else None
     if watch:
         trainer.callbacks.append(watch)
@@ -202,7 +203,7 @@ def overhead(config_path: str, overrides: list[str], minutes: float, repeats: in
         gradient = max(float((parameter.grad - task.first[name]).abs().max() / task.first[name].abs().max().clamp(min=1e-12))
                        for name, parameter in network.named_parameters())
         losses = np.array(bare_epoch(network, ready, plain.training.precision))
-        difference = np.abs(losses - np.array(task.losses)).max() / np.abs(losses).max()
+        difference = np.abs(losses - np.array(task.seen)).max() / np.abs(losses).max()
         print(f"overhead, equality: {len(losses)} steps, largest relative difference of a loss {difference:.1e}, "
               f"of a gradient of the first step {gradient:.1e}")
         if not (difference < 1e-5 and gradient < 1e-4):

@@ -45,7 +45,7 @@ from asr import audio
 from asr.cli import main
 from asr.corpus import DataDir, SpeechDataset
 from asr.errors import DataError
-from asr.training.task import SpeechTask
+from asr.training.speech import SpeechTask
 
 CONFIG = f"""
 features: {{sample_rate: {RATE}, num_mel_bins: 12, cmvn: utterance}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from asr.errors import DataError
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Self
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -30,32 +31,42 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TensorBatch:
+    """Items in one batch, of any task: their ids, and in the fields of a subclass tensors whose first axis is theirs."""
+
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The fields that are tensors, by name."""
+        import torch
+
+        return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), torch.Tensor)}
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device."""
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self.tensors().items()})
+
+    def pin_memory(self) -> Self:
+        """The same batch in page-locked memory, from which a GPU fetches while it computes."""
+        return replace(self, **{name: value.pin_memory() for name, value in self.tensors().items()})
+
+
+@dataclass(frozen=True)
+class Batch(TensorBatch):
     """Examples padded to one shape.
 
     ``inputs`` (B, N) samples or (B, T, F) features, float32, zeros after ``lengths`` (B,) int64;
     ``targets`` (B, L) int64, zeros after ``target_lengths`` (B,) int64.
     """
 
-    ids: list[str]
     speakers: list[str]
     inputs: torch.Tensor
     lengths: torch.Tensor
     targets: torch.Tensor
     target_lengths: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        return Batch(self.ids, self.speakers, self.inputs.to(device, non_blocking=True), self.lengths.to(device),
-                     self.targets.to(device, non_blocking=True), self.target_lengths.to(device))
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which a GPU fetches while it computes."""
-        return Batch(self.ids, self.speakers, self.inputs.pin_memory(), self.lengths.pin_memory(),
-                     self.targets.pin_memory(), self.target_lengths.pin_memory())
 
 
 class SpeechDataset:

@@ -1,5 +1,6 @@
-"""The networks: blocks (conv, recurrent, norms), the cascade CRNN made of them, and the model file."""
+"""The networks: blocks (conv, recurrent, attention, fusion), the encoders and heads made of them, and the model file."""
 
-from asr.models.cascade import CascadeCrnn, build_model, summarize
+from asr.models.network import Crnn, build_encoder, build_model
+from asr.models.summary import summarize
 
-__all__ = ["CascadeCrnn", "build_model", "summarize"]
+__all__ = ["Crnn", "build_encoder", "build_model", "summarize"]

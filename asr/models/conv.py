@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import ConvConfig, ConvLayerConfig
-from asr.models.masking import conv_output_lengths, frame_mask
+from asr.models.masking import conv_output_lengths, frame_mask, silence_padding
 from asr.models.norm import FrameNorm, MaskedBatchNorm2d
 
 # In place where the gradient follows from the output: nothing below keeps what it is made from.
@@ -52,28 +52,58 @@ class ConvLayer(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """(B, T, F) features -> (B, T', C·F') frames for the layer above; `dim` is C·F', found by walking the layers."""
+    """Convolutions over the frames of a batch; `dim` is the width of an output frame, found by walking the layers.
 
-    def __init__(self, config: ConvConfig, input_dim: int):
+    ``input_shape``: bins of a frame; for convolutions over images (height, width, colours) of one.
+    Over a spectrogram a frame of output is C·F' wide, over time C, over images C·H'·W'. Without layers it is the frame as it was.
+    """
+
+    def __init__(self, config: ConvConfig, input_shape: int | tuple[int, int, int]):
         super().__init__()
-        layers, channels, bins = [], 1, input_dim
+        self.over, self.subsampling = config.over, config.subsampling
+        if isinstance(input_shape, int) == (self.over == "image"):
+            raise ValueError("convolutions over images are for video, and for nothing else: model.conv.over")
+        if self.over == "image":
+            rows, bins, channels = input_shape  # every image is a batch entry of `rows` frames
+        else:
+            rows, (channels, bins) = 1, (input_shape, 1) if self.over == "time" else (1, input_shape)
+        layers, whole = [], rows * bins * channels
         for layer in config.layers:
             layers.append(ConvLayer(layer, channels, bins, config))
             channels, bins = layer.channels, layers[-1].bins
+            rows = int(layers[-1].output_lengths(torch.tensor(rows))) if self.over == "image" else 1
         self.layers = nn.ModuleList(layers)
-        self.dim = channels * bins
+        self.dim = rows * bins * channels if layers else whole
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Output frames (B,) of ``lengths`` (B,) input frames."""
+        return lengths if self.over == "image" else self._walk(lengths)
+
+    def _walk(self, lengths: Tensor) -> Tensor:
         for layer in self.layers:
             lengths = layer.output_lengths(lengths)
         return lengths
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """features (B, T, F) float, any value at padding; lengths (B,) -> (B, T', C·F') zero at padding, lengths (B,)."""
-        mask = frame_mask(lengths, features.shape[1]).unsqueeze(2)
-        # where, not a product: padding may hold anything, and NaN times zero is NaN.
-        outputs = torch.where(mask, features, torch.zeros((), dtype=features.dtype, device=features.device)).unsqueeze(1)
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """inputs (B, T, F), or (B, T, H, W, C) for images, any value at padding; lengths (B,) int64
+        -> (B, T', D) zero at padding, lengths (B,)."""
+        outputs = silence_padding(inputs, lengths)
+        if not self.layers:
+            return outputs.flatten(2), lengths
+        if self.over == "image":
+            return self._images(outputs, lengths), lengths
+        # (B, T, F) -> (B, 1, T, F), or with bins as channels (B, F, T, 1)
+        outputs = outputs.unsqueeze(1) if self.over == "spectrogram" else outputs.transpose(1, 2).unsqueeze(3)
         for layer in self.layers:
             outputs, lengths = layer(outputs, lengths)
         outputs = outputs.transpose(1, 2)  # (B, C, T, F) -> (B, T, C, F)
         return outputs.flatten(2), lengths
+
+    def _images(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B, T, C'·H'·W'): every frame an utterance of H rows; one past the clip's end has none."""
+        batch, frames, rows = inputs.shape[:3]
+        outputs = inputs.flatten(0, 1).movedim(3, 1)  # (B·T, H, W, C) -> (B·T, C, H, W)
+        sizes = frame_mask(lengths, frames).flatten() * rows
+        for layer in self.layers:
+            outputs, sizes = layer(outputs, sizes)
+        return outputs.flatten(1).unflatten(0, (batch, frames))

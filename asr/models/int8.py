@@ -4,8 +4,8 @@ A weight has one scale an output, a frame has one scale of its own, and a hidden
 LLM.int8(), Dettmers et al., 2022, without its outliers). The products are added up in 32-bit integers, without rounding. So
 one frame's numbers say nothing about another's, and an utterance has the same logits alone and in any batch; only where the
 float32 layers below differ in their last bit, and just there a value lies between two whole numbers, can it be the other.
-torch's `quantize_dynamic` takes one scale for all of a batch, and is about to be removed. Convolutions, norms and gates stay in
-float32.
+torch's `quantize_dynamic` takes one scale for all of a batch, and is about to be removed. Convolutions, norms, gates and
+attention stay in float32.
 
 Equations and gate order are those of ``torch.nn.GRU``; see `asr.models.gru`.
 """
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from asr.errors import UsageError
+from asr.models.attention import AttentionStack
 from asr.models.gru import turned_rows
 
 STEPS = 127.0  # the largest whole number; -128 is left out, so that the scale is the same on both sides
@@ -97,16 +98,24 @@ def quantized_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_int8(network: nn.Module) -> nn.Module:
-    """A copy of a network, on the CPU, whose GRU and linear layers compute in int8. Raises UsageError for an LSTM, and CUDA."""
+    """A copy of a network, on the CPU, whose GRU and linear layers compute in int8; attention stays in float32.
+
+    Raises UsageError for an LSTM, and CUDA.
+    """
     if next(network.parameters()).device.type != "cpu":
         raise UsageError("int8 is for the CPU: choose --device cpu, or leave out --int8")
     other = copy.deepcopy(network)
-    for module in list(other.modules()):
-        for name, layer in list(module.named_children()):
-            if isinstance(layer, nn.LSTM):
-                raise UsageError("int8 knows GRU layers only, and this model has LSTM layers: leave out --int8")
-            if isinstance(layer, nn.GRU):
-                setattr(module, name, Int8Gru(layer))
-            elif isinstance(layer, nn.Linear):
-                setattr(module, name, Int8Linear(layer.weight.detach(), layer.bias))
+    _quantize(other)
     return other
+
+
+def _quantize(module: nn.Module) -> None:
+    for name, layer in list(module.named_children()):
+        if isinstance(layer, nn.LSTM):
+            raise UsageError("int8 knows GRU layers only, and this model has LSTM layers: leave out --int8")
+        if isinstance(layer, nn.GRU):
+            setattr(module, name, Int8Gru(layer))
+        elif isinstance(layer, nn.Linear):
+            setattr(module, name, Int8Linear(layer.weight.detach(), layer.bias))
+        elif not isinstance(layer, (AttentionStack, nn.MultiheadAttention)):  # both read their weights past the layers' forward
+            _quantize(layer)

@@ -1,41 +1,45 @@
 """The model file: one `model.safetensors` with the weights and, in its metadata, everything else.
 
-The metadata is one entry, ``asr``, a JSON object: ``format`` (name and version of this layout), ``config`` (the resolved
-configuration), ``tokenizer``, ``notes`` (commit, seed, training data fingerprint, dev error), and ``timing``, the
-characters of the timing model, where there is one. One entry, because safetensors writes several in random order, and
-the same training must end in the same bytes.
+The metadata is one entry, ``asr``, a JSON object: ``format`` (name and version of this layout), ``task`` (what it was trained
+for), ``config`` (the resolved configuration), ``notes`` (commit, seed, training data fingerprint, dev error), and what the task
+needs beside them: of a recogniser ``tokenizer`` and, where there is a timing model, ``timing``, its characters. One entry, because
+safetensors writes several in random order, and the same training must end in the same bytes.
 No pickle is read, so a model file from elsewhere can run no code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from asr.config import Config, parse_config
+from asr.config import Config, Section, parse_config
 from asr.errors import AsrError, ModelError
 from asr.features import FrontEnd
-from asr.models.cascade import CascadeCrnn, build_model
 from asr.models.int8 import to_int8
+from asr.models.network import Crnn, build_model
 from asr.models.timing import TimingModel
 from asr.system import atomic_open, sha256_of
 from asr.text import Tokenizer
 
-FORMAT = "asr-crnn 1"
+FORMAT = "asr-crnn 2"
+COMMANDS = {"speech": "asr train", "classification": "asr classify train", "forecasting": "asr forecast train"}
+"""Tasks, and the command that trains a model for each."""
 
 
 @dataclass(frozen=True)
 class SpeechModel:
     """A trained recogniser's parts, ready for inference."""
 
-    network: CascadeCrnn
+    network: Crnn
     frontend: FrontEnd
     config: Config
     tokenizer: Tokenizer
@@ -84,14 +88,22 @@ class SpeechModel:
 
 def save_model(path: str | Path, network: nn.Module, frontend: FrontEnd, config: Config, tokenizer: Tokenizer,
                notes: dict[str, str], timing: TimingModel | None = None) -> None:
-    """Write the model file, whole or not at all."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"frontend.{name}": value for name, value in frontend.state_dict().items()}
-    metadata = {"format": FORMAT, "config": config.model_dump(mode="json"), "tokenizer": tokenizer.state(), "notes": notes}
+    """Write a recogniser's model file, whole or not at all."""
+    tensors = {f"frontend.{name}": value for name, value in frontend.state_dict().items()}
+    parts: dict[str, Any] = {"tokenizer": tokenizer.state()}
     if timing is not None:
         tensors |= {"timing.mean": torch.from_numpy(timing.mean), "timing.variance": torch.from_numpy(timing.variance)}
-        metadata["timing"] = timing.characters
-    save_tensors(path, tensors, {"asr": json.dumps(metadata, ensure_ascii=False)})
+        parts["timing"] = timing.characters
+    write_model(path, "speech", network, config, notes, tensors, parts)
+
+
+def write_model(path: str | Path, task: str, network: nn.Module, config: Section, notes: dict[str, str],
+                tensors: Mapping[str, Tensor] | None = None, parts: Mapping[str, Any] | None = None) -> None:
+    """Write the model file of any task: the network's weights as ``network.*`` and other ``tensors``; ``parts`` are plain values
+    (what JSON knows) that stand beside config and notes in the metadata."""
+    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+    metadata = {"format": FORMAT, "task": task, "config": config.model_dump(mode="json"), "notes": notes, **(parts or {})}
+    save_tensors(path, weights | dict(tensors or {}), {"asr": json.dumps(metadata, ensure_ascii=False)})
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -102,16 +114,46 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechModel:
-    """Read a model file; raises ModelError when it is absent, truncated, foreign, or of another layout."""
+    """Read a recogniser; raises ModelError when it is absent, truncated, foreign, of another layout, or not a recogniser."""
+    with whole_model(path, "speech") as (metadata, tensors):
+        config = parse_config(metadata["config"], f"{path}: configuration")
+        tokenizer = Tokenizer.from_state(metadata["tokenizer"])
+        frontend = FrontEnd(config.features)
+        network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
+        load_weights(network, tensors)
+        load_weights(frontend, tensors, "frontend.")
+        timing = None
+        if "timing" in metadata:
+            timing = TimingModel.of(metadata["timing"], tensors["timing.mean"].numpy(), tensors["timing.variance"].numpy())
+    return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, metadata["notes"], str(path),
+                       sha256_of(path), timing)
+
+
+@contextlib.contextmanager
+def whole_model(path: str | Path, task: str) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """The metadata and tensors of a model file of this task; within, what does not fit together raises ModelError as well."""
+    metadata, tensors = read_model(path, task)
+    try:
+        notes = metadata["notes"]
+        if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+            raise ValueError("notes: not texts by name")
+        yield metadata, tensors
+    except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
+
+
+def read_model(path: str | Path, task: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(metadata, tensors) of a model file; raises ModelError when it is absent, truncated, foreign, of another layout or task."""
     path = Path(path)
     if path.is_dir():
         raise ModelError(f"{path}: is a folder; name the model file in it (model.safetensors)")
+    train = COMMANDS[task]
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = json.loads((file.metadata() or {}).get("asr", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such model file; train one with `asr train`, or check the path") from None
+        raise ModelError(f"{path}: no such model file; train one with `{train}`, or check the path") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read: {error.strerror or error}") from None
     except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
@@ -119,22 +161,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> SpeechMo
     layout = metadata.get("format") if isinstance(metadata, dict) else None
     if layout != FORMAT:
         raise ModelError(f"{path}: holds {layout or 'no model of this toolkit'!r}, expected {FORMAT!r}; "
-                         "use a model.safetensors that `asr train` wrote, with this version of the toolkit")
-    try:
-        notes = metadata["notes"]
-        if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
-            raise ValueError("notes: not texts by name")
-        config = parse_config(metadata["config"], f"{path}: configuration")
-        tokenizer = Tokenizer.from_state(metadata["tokenizer"])
-        frontend = FrontEnd(config.features)
-        network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
-        for name, module in (("network", network), ("frontend", frontend)):
-            prefix = f"{name}."
-            module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
-        timing = None
-        if "timing" in metadata:
-            timing = TimingModel.of(metadata["timing"], tensors["timing.mean"].numpy(), tensors["timing.variance"].numpy())
-    except (AsrError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{path}: weights and metadata do not fit together ({error}); train it again") from None
-    return SpeechModel(network.to(device).eval(), frontend.to(device).eval(), config, tokenizer, notes, str(path),
-                       sha256_of(path), timing)
+                         f"use a model.safetensors that `{train}` wrote, with this version of the toolkit")
+    if metadata.get("task") != task:
+        raise ModelError(f"{path}: was trained for {metadata.get('task')!r}, and this needs {task!r}: a model that `{train}` wrote")
+    return metadata, tensors
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = "network.") -> None:
+    """Give a module the tensors whose names begin with ``prefix``; raises RuntimeError where they are not its own."""
+    module.load_state_dict({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})

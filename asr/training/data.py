@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from asr.config import AugmentConfig
-from asr.corpus import Batch, BatchSampler, SpeechDataset, collate
+from asr.config import AugmentConfig, LoopConfig
+from asr.corpus import BatchSampler, SpeechDataset, TensorBatch, collate
 from asr.features import FrontEnd, WaveAugment
 from asr.training.preparation import Part, Prepared
+
+Collate = Callable[[Sequence[Any]], TensorBatch]
 
 
 class RawFeatures:
@@ -50,8 +53,8 @@ class EpochLoader:
     that the network then writes.
     """
 
-    def __init__(self, loader: DataLoader, sampler: BatchSampler, epoch: int):
-        self.loader, self.sampler, self.epoch = loader, sampler, epoch
+    def __init__(self, loader: DataLoader, sampler: BatchSampler, epoch: int, collate: Collate):
+        self.loader, self.sampler, self.epoch, self.collate = loader, sampler, epoch, collate
         self.size = len(sampler.plan(epoch))
         self.taken = 0
 
@@ -59,12 +62,12 @@ class EpochLoader:
         """Batches of the whole epoch, those taken before a resume included: Lightning counts them so."""
         return self.size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TensorBatch]:
         # Lightning makes an iterator before it is needed; as this one is a generator, work starts with the first batch.
         self.sampler.epoch, self.sampler.start = self.epoch, self.taken
         for examples in self.loader:
             # Padded here, not by the worker: arrays come through a pipe in half the time that handing over tensors takes.
-            batch = collate(examples)
+            batch = self.collate(examples)
             self.taken += 1
             yield batch.pin_memory() if torch.cuda.is_available() else batch
 
@@ -80,38 +83,50 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)  # beside the network's threads, a second one in a worker only makes both wait
 
 
-class SpeechData(LightningDataModule):
-    """Training batches by duration, shuffled and augmented; dev batches sorted, plain. Inputs are raw features."""
+class TaskData(LightningDataModule):
+    """Training batches, shuffled anew each epoch, and dev batches, of any task.
 
-    def __init__(self, prepared: Prepared):
+    A part is a map-style dataset, asked for as (epoch, index), and the size of each of its items: seconds of audio, frames, or one.
+    Items of like size share a batch, whose padded size stays within ``budget`` and whose count within ``most``. ``collate``
+    makes a `TensorBatch` of examples; what a worker hands over is the examples.
+    """
+
+    def __init__(self, train: tuple[Any, Sequence[float]], dev: tuple[Any, Sequence[float]], collate: Collate, seed: int,
+                 training: LoopConfig, budget: float = math.inf, most: int = 64, sort_first_epoch: bool = False):
         super().__init__()
-        self.prepared = prepared
-        config, training = prepared.config, prepared.config.training
-        self.train_set = self._dataset(prepared.train, config.augment)
-        self.dev_set = self._dataset(prepared.dev, None)
-        self.sampler = BatchSampler(prepared.train.durations, training.batch_seconds, training.max_utterances, config.seed,
-                                    sort_first_epoch=training.sort_first_epoch)
-        self.dev_sampler = BatchSampler(prepared.dev.durations, training.batch_seconds, training.max_utterances, shuffle=False,
-                                        seed=config.seed)
+        (self.train_set, sizes), (self.dev_set, dev_sizes) = train, dev
+        self.collate, self.training = collate, training
+        self.sampler = BatchSampler(sizes, budget, most, seed, sort_first_epoch=sort_first_epoch)
+        self.dev_sampler = BatchSampler(dev_sizes, budget, most, seed, shuffle=False)
         self.loader = DataLoader(self.train_set, batch_sampler=self.sampler, collate_fn=list, num_workers=training.workers,
                                  worker_init_fn=_one_thread, prefetch_factor=4 if training.workers else None,
                                  persistent_workers=training.workers > 0)
 
-    def _dataset(self, part: Part, augment: AugmentConfig | None) -> SpeechDataset:
-        config, archived = self.prepared.config, self.prepared.config.training.archived
-        transform = None if archived else RawFeatures(self.prepared.frontend, augment)
-        return SpeechDataset(part.data, config.features.sample_rate, part.targets, transform, config.seed, archived)
-
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the number of batches varies a little with each epoch's shuffling."""
-        training = self.prepared.config.training
-        return sum(-(-len(self.sampler.plan(epoch)) // training.accumulate) for epoch in range(training.epochs))
+        return sum(-(-len(self.sampler.plan(epoch)) // self.training.accumulate) for epoch in range(self.training.epochs))
 
     def train_dataloader(self) -> EpochLoader:
-        return EpochLoader(self.loader, self.sampler, self.trainer.current_epoch)
+        return EpochLoader(self.loader, self.sampler, self.trainer.current_epoch, self.collate)
 
     def teardown(self, stage: str) -> None:
         self.loader._iterator = None  # ends the workers, which would otherwise wait until the loader is collected
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.dev_set, batch_sampler=self.dev_sampler, collate_fn=collate)
+        return DataLoader(self.dev_set, batch_sampler=self.dev_sampler, collate_fn=self.collate)
+
+
+class SpeechData(TaskData):
+    """Utterances by duration, in training augmented; inputs are raw features."""
+
+    def __init__(self, prepared: Prepared):
+        self.prepared = prepared
+        config, training = prepared.config, prepared.config.training
+        super().__init__((self._dataset(prepared.train, config.augment), prepared.train.durations),
+                         (self._dataset(prepared.dev, None), prepared.dev.durations), collate, config.seed, training,
+                         training.batch_seconds, training.max_utterances, training.sort_first_epoch)
+
+    def _dataset(self, part: Part, augment: AugmentConfig | None) -> SpeechDataset:
+        config, archived = self.prepared.config, self.prepared.config.training.archived
+        transform = None if archived else RawFeatures(self.prepared.frontend, augment)
+        return SpeechDataset(part.data, config.features.sample_rate, part.targets, transform, config.seed, archived)

@@ -19,7 +19,7 @@ from asr.corpus import DataDir, untrainable
 from asr.errors import DataError
 from asr.features import CmvnStats, FrontEnd, raw_features, speaker_stats
 from asr.features.archive import foreign
-from asr.models import CascadeCrnn, build_model
+from asr.models import Crnn, build_model
 from asr.text import Tokenizer, build_tokenizer, check_round_trip, normalize
 
 log = logging.getLogger("asr")
@@ -50,7 +50,7 @@ class Prepared:
     config: Config
     tokenizer: Tokenizer
     frontend: FrontEnd
-    network: CascadeCrnn
+    network: Crnn
     train: Part
     dev: Part
     fingerprint: str
@@ -114,7 +114,7 @@ def _texts(data: DataDir, normalizer: str) -> dict[str, str]:
     return {utterance.id: normalize(utterance.text or "", normalizer) for utterance in data.utterances}
 
 
-def _part(data: DataDir, texts: dict[str, str], tokenizer: Tokenizer, frontend: FrontEnd, network: CascadeCrnn,
+def _part(data: DataDir, texts: dict[str, str], tokenizer: Tokenizer, frontend: FrontEnd, network: Crnn,
           config: Config, fastest: float, name: str) -> Part:
     targets = {key: tokenizer.encode(text) for key, text in texts.items()}
     durations = {utterance.id: data.duration(utterance) for utterance in data.utterances}

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.csv, curves.png, sample transcripts, the best weights, the checkpoint."""
+"""What a run writes while it trains: metrics.csv, curves.png, sample answers, the best weights, the checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from asr.models.storage import save_tensors
 from asr.system import atomic_path, write_text
-from asr.training.preparation import Prepared
-from asr.training.task import SpeechTask
+from asr.training.task import Task
 
 log = logging.getLogger("asr")
-
-COLUMNS = ("epoch", "step", "lr", "train_loss", "dev_loss", "dev_wer", "dev_cer", "seconds")
 
 
 class Report(Callback):
@@ -29,8 +26,8 @@ class Report(Callback):
     The rows live in the checkpoint, and the file is written from them: a resumed run leaves the file of a whole one.
     """
 
-    def __init__(self, exp: Path, prepared: Prepared):
-        self.exp, self.prepared = exp, prepared
+    def __init__(self, exp: Path, average_best: int, monitor: str):
+        self.exp, self.average_best, self.monitor = exp, average_best, monitor
         self.rows: list[dict[str, float]] = []
         self.best: list[dict[str, Any]] = []
         self.started = time.monotonic()
@@ -46,43 +43,43 @@ class Report(Callback):
         self.started = time.monotonic()
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if trainer.sanity_checking or not isinstance(task, SpeechTask):
+        if trainer.sanity_checking or not isinstance(task, Task):
             return
+        errors = dev_errors(task)
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step,
                "lr": trainer.optimizers[0].param_groups[0]["lr"], "train_loss": task.train_loss(),
-               **dev_errors(task, self.prepared), "seconds": round(time.monotonic() - self.started, 3)}
-        task.log_dict({name: row[name] for name in ("train_loss", "dev_loss", "dev_wer", "dev_cer")})
+               **errors, "seconds": round(time.monotonic() - self.started, 3)}
+        task.log_dict({name: row[name] for name in ("train_loss", *errors)})
         self.rows.append(row)
         self._keep_best(task, row)
-        self._write()
-        log.info("epoch %3d  step %6d  train loss %.4f  dev loss %.4f  WER %6.2f %%  CER %6.2f %%  %.1f s",
-                 row["epoch"], row["step"], row["train_loss"], row["dev_loss"], 100 * row["dev_wer"], 100 * row["dev_cer"],
-                 row["seconds"])
-        for name in sorted(self.prepared.dev.texts)[:: max(1, len(self.prepared.dev.texts) // 3)][:3]:
-            log.info("    %s  ref: %s | hyp: %s", name, self.prepared.dev.texts[name], task.hypotheses.get(name, ""))
+        self._write(task)
+        log.info("epoch %3d  step %6d  train loss %.4f  %s  %.1f s", row["epoch"], row["step"], row["train_loss"],
+                 in_words(task, errors), row["seconds"])
+        for line in task.samples():
+            log.info("    %s", line)
 
     def on_fit_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if self.rows:
-            draw_curves(self.rows, self.exp / "curves.png")
+        if self.rows and isinstance(task, Task):
+            draw_curves(self.rows, task, self.exp / "curves.png")
 
-    def _keep_best(self, task: SpeechTask, row: dict[str, float]) -> None:
+    def _keep_best(self, task: Task, row: dict[str, float]) -> None:
         """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured)."""
-        entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.prepared.config.training.monitor)}
+        entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.monitor)}
         ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
-        self.best = ranked[: self.prepared.config.training.average_best]
+        self.best = ranked[: self.average_best]
         if entry in self.best:
             save_tensors(weights_path(self.exp, entry["epoch"]), task.network.state_dict())
         for dropped in ranked[len(self.best):]:
             weights_path(self.exp, dropped["epoch"]).unlink(missing_ok=True)
 
-    def _write(self) -> None:
-        table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    def _write(self, task: Task) -> None:
+        table, columns = io.StringIO(), list(self.rows[0])
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: f"{row[name]:.6g}" for name in COLUMNS} for row in self.rows)
+        writer.writerows({name: f"{row[name]:.6g}" for name in columns} for row in self.rows)
         write_text(self.exp / "metrics.csv", table.getvalue())
         if time.monotonic() - self.drawn > 60:  # a picture costs a quarter of a second: not after every short epoch
-            draw_curves(self.rows, self.exp / "curves.png")
+            draw_curves(self.rows, task, self.exp / "curves.png")
             self.drawn = time.monotonic()
 
 
@@ -109,14 +106,15 @@ class ResumeCheckpoint(Checkpoint):
         self.saved = trainer.global_step
 
 
-def dev_errors(task: SpeechTask, prepared: Prepared) -> dict[str, float]:
-    """Loss per label, WER and CER of the dev set's greedy transcripts."""
-    from asr.scoring import error_rate
+def dev_errors(task: Task) -> dict[str, float]:
+    """What was measured on dev: ``dev_loss`` and the task's metrics, each with ``dev_`` before its name."""
+    return {f"dev_{name}": value for name, value in task.measured().items()}
 
-    ids = sorted(prepared.dev.texts)
-    references, hypotheses = [prepared.dev.texts[name] for name in ids], [task.hypotheses[name] for name in ids]
-    return {"dev_loss": task.dev_loss(), "dev_wer": error_rate(references, hypotheses),
-            "dev_cer": error_rate(references, hypotheses, characters=True)}
+
+def in_words(task: Task, errors: dict[str, float]) -> str:
+    """`dev loss 0.0312  WER   1.25 %  CER   0.50 %`"""
+    measured = (metric(errors[f"dev_{name}"]) for name, metric in task.metrics.items())
+    return "  ".join([f"dev loss {errors['dev_loss']:.4f}", *measured])
 
 
 def dev_rank(errors: dict[str, float], monitor: str) -> list[float]:
@@ -132,8 +130,8 @@ def weights_path(exp: Path, epoch: int) -> Path:
     return exp / "checkpoints" / f"epoch-{epoch:04d}.safetensors"
 
 
-def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
-    """Losses, dev error and learning rate over the epochs, as one picture."""
+def draw_curves(rows: list[dict[str, float]], task: Task, path: Path) -> None:
+    """Losses, dev errors and learning rate over the epochs, as one picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,11 +141,14 @@ def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in rows]
     losses.plot(epochs, [row["train_loss"] for row in rows], label="train (augmented)", color="#7a869a")
     losses.plot(epochs, [row["dev_loss"] for row in rows], label="dev", color="#1f5fa8")
-    losses.set(xlabel="epoch", ylabel="CTC loss per label (nats)", yscale="log", title="Loss")
+    losses.set(xlabel="epoch", ylabel=task.loss_label, title="Loss")
+    if min(min(row["train_loss"], row["dev_loss"]) for row in rows) > 0:  # of quantiles and the like it need not be
+        losses.set_yscale("log")
     losses.legend(frameon=False)
-    errors.plot(epochs, [100 * row["dev_wer"] for row in rows], label="WER", color="#b3392f")
-    errors.plot(epochs, [100 * row["dev_cer"] for row in rows], label="CER", color="#d99a2b")
-    errors.set(xlabel="epoch", ylabel="dev error (%)", title="Greedy error on dev", ylim=(0, None))
+    percent = all(metric.percent for metric in task.metrics.values())
+    for (name, metric), color in zip(task.metrics.items(), ("#b3392f", "#d99a2b", "#4a7a4c", "#6d5a8c")):
+        errors.plot(epochs, [(100 if percent else 1) * row[f"dev_{name}"] for row in rows], label=metric.label, color=color)
+    errors.set(xlabel="epoch", ylabel=f"dev error{' (%)' if percent else ''}", title="Error on dev", ylim=(0, None))
     errors.legend(frameon=False, loc="upper right")
     rate = errors.twinx()
     rate.plot(epochs, [row["lr"] for row in rows], color="#9aa5b1", linestyle=":", linewidth=1)

@@ -1,104 +1,111 @@
-"""The training task: what one step does, and the schedule it follows."""
+"""A training task: what one step does, the schedule it follows, and what the loop asks of whatever is trained."""
 
 from __future__ import annotations
 
 import io
 import logging
 import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from asr.config import OptimizerConfig, ScheduleConfig
-from asr.corpus import Batch
-from asr.ctc import ctc_loss, greedy
+from asr.config import LoopConfig, OptimizerConfig, ScheduleConfig
+from asr.corpus import TensorBatch
 from asr.errors import AsrError
-from asr.features import SpecAugment
 from asr.system import atomic_open
-from asr.training.preparation import Prepared
 
 log = logging.getLogger("asr")
 
 
-class SpeechTask(LightningModule):
-    """Normalisation and masking of raw features, network, CTC loss.
+@dataclass(frozen=True)
+class Metric:
+    """An error measured on dev beside the loss, less is better: how it is called, and whether it is a part of one."""
 
-    Every random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the
-    same holding for the data, a run resumed from a checkpoint takes the steps of a run that never stopped.
+    label: str
+    percent: bool = True
+
+    def __call__(self, value: float) -> str:
+        return f"{self.label} {100 * value:6.2f} %" if self.percent else f"{self.label} {value:.4f}"
+
+
+class Task(LightningModule, ABC):
+    """A network, a loss and what is measured on dev; a subclass says which.
+
+    It gives `losses`, `begin_measuring`, `validation_step` and `measured`, and names its metrics; the loop does the rest. Every
+    random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the same holding for
+    the data, a run resumed from a checkpoint takes the steps of a run that never stopped. What it holds beside the network
+    should answer ``copy.deepcopy`` with itself: averaging (EMA) copies the task, and must not copy a corpus with it.
     """
 
-    def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path):
+    metrics: ClassVar[dict[str, Metric]] = {}
+    """What `measured` gives beside the loss, by name; `training.monitor` is one of these names, or ``loss``."""
+    loss_label: ClassVar[str] = "loss"
+    """The loss in words, for the curves."""
+
+    def __init__(self, network: nn.Module, seed: int, training: LoopConfig, total_steps: int, dump_dir: Path):
         super().__init__()
-        self.prepared, self.config, self.total_steps, self.dump_dir = prepared, prepared.config, total_steps, dump_dir
-        self.network = prepared.network  # alone: what is averaged and checkpointed is what is trained
-        self.spec_augment = SpecAugment(self.config.augment.spec_augment)
+        self.network = network  # alone: what is averaged and checkpointed is what is trained
+        self.seed, self.training_config, self.total_steps, self.dump_dir = seed, training, total_steps, dump_dir
         self.batches = 0
         self.nonfinite_in_a_row = 0
-        self.loss_sum, self.label_sum = 0.0, 0
-        self.hypotheses: dict[str, str] = {}
-        self.dev_loss_sum, self.dev_label_sum = 0.0, 0
+        self.loss_sum, self.loss_count = 0.0, 0
 
-    def on_fit_start(self) -> None:
-        self.prepared.frontend.to(self.device)
+    # ------------------------------------------------------------------------------------ what a subclass says
+
+    @abstractmethod
+    def losses(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, int]:
+        """Losses (B,) float32 of the items, and how many labels (values, items) they are the sums over."""
+
+    @abstractmethod
+    def begin_measuring(self) -> None:
+        """Forget what was measured; `validation_step` follows for each dev batch, then `measured`."""
+
+    @abstractmethod
+    def measured(self) -> dict[str, float]:
+        """``loss`` and each of `metrics` over the dev batches seen."""
+
+    def samples(self) -> list[str]:
+        """Lines for the log: what was answered for some dev items."""
+        return []
 
     # ------------------------------------------------------------------------------------------------ training
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+    def training_step(self, batch: TensorBatch, index: int) -> Tensor | None:
         """The mean loss per label of the batch, or None (no step) when a loss is not finite."""
         generator = self._seed()
-        with torch.no_grad():
-            features = self.spec_augment(self._features(batch, self.prepared.train.speaker_stats), batch.lengths, generator)
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        losses = self._losses(features, batch)
+        losses, count = self.losses(batch, generator)
         if not torch.isfinite(losses).all():
             for buffer, value in zip(self.network.buffers(), statistics):
                 buffer.copy_(value)  # batch norm's running statistics have seen what no step may come of
             self._skip(batch, losses.detach())
             return None
-        labels = int(batch.target_lengths.sum())
-        loss = losses.sum() / max(1, labels)
-        self.loss_sum += float(loss.detach()) * labels
-        self.label_sum += labels
+        loss = losses.sum() / max(1, count)
+        self.loss_sum += float(loss.detach()) * count
+        self.loss_count += count
         return loss
 
     def _seed(self) -> torch.Generator:
         """Seed dropout and hand out the generator of this batch's augmentation."""
-        seed = int(np.random.SeedSequence([self.config.seed, self.batches]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.seed, self.batches]).generate_state(1)[0])
         self.batches += 1
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed + 1)
 
-    def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray]) -> Tensor:
-        """The batch's features, (B, T, F), normalised."""
-        stats = None
-        if speaker_stats:
-            stats = torch.from_numpy(np.stack([speaker_stats[speaker] for speaker in batch.speakers])).to(batch.inputs)
-        return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats)
-
-    def _losses(self, features: Tensor, batch: Batch) -> Tensor:
-        """Negative log-likelihood of each utterance, (B,) float32."""
-        return self._ctc(*self.network(features, batch.lengths), batch)
-
-    def _ctc(self, logits: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
-        """Losses (B,) of logits (B, T, V)."""
-        logits = logits.transpose(0, 1)  # (B, T, V) -> (T, B, V)
-        # The labels are our tokenizer's; on a GPU another look at them would wait for all that is queued there.
-        return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none",
-                        backend=self.config.training.ctc_backend, validate=not logits.is_cuda)
-
-    def _skip(self, batch: Batch, losses: Tensor) -> None:
-        """Name the utterances, save the batch, and count it."""
+    def _skip(self, batch: TensorBatch, losses: Tensor) -> None:
+        """Name the items, save the batch, and count it."""
         finite = torch.isfinite(losses).tolist()
         names = [name for name, good in zip(batch.ids, finite) if not good]
         path = self.dump_dir / f"batch-{self.batches:08d}.pt"
         content = io.BytesIO()  # in memory first: torch's own writer tells a full disk in words nobody understands
-        torch.save({"ids": batch.ids, "inputs": batch.inputs.cpu(), "lengths": batch.lengths.cpu(),
-                    "targets": batch.targets.cpu(), "target_lengths": batch.target_lengths.cpu(),
-                    "losses": losses.cpu()}, content)
+        tensors = {name: value.cpu() for name, value in batch.tensors().items()}
+        torch.save({"ids": batch.ids, **tensors, "losses": losses.cpu()}, content)
         with atomic_open(path, binary=True) as file:
             file.write(content.getvalue())
         log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches, ", ".join(names), path)
@@ -107,7 +114,7 @@ class SpeechTask(LightningModule):
     def _count_nonfinite(self, last: str) -> None:
         """After too many in a row, with no step taken in between, stop the run."""
         self.nonfinite_in_a_row += 1
-        if self.nonfinite_in_a_row >= self.config.training.nonfinite_limit:
+        if self.nonfinite_in_a_row >= self.training_config.nonfinite_limit:
             saved = f"look at {self.dump_dir}, " if self.dump_dir.exists() else ""  # batches are saved for their loss alone
             raise AsrError(f"{self.nonfinite_in_a_row} steps in a row had a non-finite loss or gradient (last: {last}); the "
                            f"network has diverged or the data are wrong: {saved}lower training.optimizer.lr, "
@@ -118,18 +125,18 @@ class SpeechTask(LightningModule):
         """Clip to the largest norm; a gradient that is not finite takes no step (fp16's scaler sees to its own)."""
         if all(parameter.grad is None for parameter in self.network.parameters()):
             return  # every batch of this step was skipped, and counted, for its loss
-        limit = self.config.training.gradient_clip
+        limit = self.training_config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit or math.inf)
         if torch.isfinite(norm):
             self.nonfinite_in_a_row = 0
-        elif self.config.training.precision != "16":
+        elif self.training_config.precision != "16":
             log.warning("batch %d: gradient is not finite; step skipped", self.batches)
             optimizer.zero_grad(set_to_none=True)
             self._count_nonfinite(f"batch {self.batches}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = {"batches": self.batches, "nonfinite_in_a_row": self.nonfinite_in_a_row,
-                              "loss_sum": self.loss_sum, "label_sum": self.label_sum}
+                              "loss_sum": self.loss_sum, "loss_count": self.loss_count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, value in checkpoint["task"].items():
@@ -137,33 +144,17 @@ class SpeechTask(LightningModule):
 
     def train_loss(self) -> float:
         """The mean loss per label since the last call."""
-        mean = self.loss_sum / self.label_sum if self.label_sum else math.nan
-        self.loss_sum, self.label_sum = 0.0, 0
+        mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
+        self.loss_sum, self.loss_count = 0.0, 0
         return mean
 
-    # -------------------------------------------------------------------------------------------------- dev
-
     def on_validation_epoch_start(self) -> None:
-        self.hypotheses, self.dev_loss_sum, self.dev_label_sum = {}, 0.0, 0
-
-    def validation_step(self, batch: Batch, index: int) -> None:
-        features = self._features(batch, self.prepared.dev.speaker_stats)
-        logits, lengths = self.network(features, batch.lengths)
-        losses = self._ctc(logits, lengths, batch)
-        fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
-        self.dev_loss_sum += float(losses[fits].sum())
-        self.dev_label_sum += int(batch.target_lengths[fits].sum())
-        log_probs = torch.log_softmax(logits.float(), dim=-1).nan_to_num(-math.inf)  # an overflow of fp16 is heard as nothing
-        for name, hypothesis in zip(batch.ids, greedy(log_probs, lengths)):
-            self.hypotheses[name] = self.prepared.tokenizer.decode(hypothesis.tokens)
-
-    def dev_loss(self) -> float:
-        return self.dev_loss_sum / self.dev_label_sum if self.dev_label_sum else math.nan
+        self.begin_measuring()
 
     # ------------------------------------------------------------------------------------------ optimisation
 
     def configure_optimizers(self) -> Any:
-        training = self.config.training
+        training = self.training_config
         # A fused step goes over the weights once; with fp16 it would hide the unscaled gradients from the clipping.
         optimizer = build_optimizer(self.network, training.optimizer, fused=training.precision != "16")
         if training.schedule.name == "plateau":

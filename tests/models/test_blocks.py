@@ -80,9 +80,9 @@ def test_unpadded_cascade_is_the_plain_chain_of_torch_layers():
     torch.manual_seed(0)
     model = build_model(config, 8, 4).eval()
     features = torch.randn(3, 21, 8)
-    hidden = torch.relu(model.conv.layers[0].conv(features.unsqueeze(1)))
+    hidden = torch.relu(model.encoder.conv.layers[0].conv(features.unsqueeze(1)))
     hidden = hidden.permute(0, 2, 1, 3).flatten(2)  # (B, C, T, F) -> (B, T, C, F) -> (B, T, C·F)
-    for layer in model.rnn.layers:
+    for layer in model.encoder.context.rnn.layers:
         hidden, _ = layer.rnn(hidden.transpose(0, 1))  # (B, T, D) -> (T, B, D)
         hidden = hidden.transpose(0, 1)  # (T, B, D) -> (B, T, D)
     logits, lengths = model(features, torch.tensor([21, 21, 21]))
@@ -130,7 +130,7 @@ def test_the_receptive_field_is_the_one_printed():
     features, lengths = torch.randn(1, 41, 8), torch.tensor([41])
     changed = features.clone()
     changed[0, 20] += 1
-    moved = (model.conv(features, lengths)[0] != model.conv(changed, lengths)[0]).any(dim=2).sum()
+    moved = (model.encoder.conv(features, lengths)[0] != model.encoder.conv(changed, lengths)[0]).any(dim=2).sum()
     assert int(moved) == 7 and "7 frames" in summarize(model, 0.01, 0.025)
 
 

@@ -153,7 +153,7 @@ def test_a_pickle_runs_no_code(tmp_path, write):
 
 def test_another_programs_safetensors(tmp_path):
     save_file({"w": torch.zeros(3)}, tmp_path / "foreign.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"holds 'no model of this toolkit', expected 'asr-crnn 1'; use a model.safetensors that"):
+    with pytest.raises(ModelError, match=r"holds 'no model of this toolkit', expected 'asr-crnn 2'; use a model.safetensors that"):
         load_model(tmp_path / "foreign.safetensors")
 
 
@@ -199,7 +199,7 @@ def test_weights_of_another_network(whole, tmp_path):
         metadata["config"]["model"]["rnn"]["hidden"] = 9
         return json.dumps(metadata)
 
-    with pytest.raises(ModelError, match=r"(?s)do not fit together \(.*size mismatch for rnn.*\); train it again"):
+    with pytest.raises(ModelError, match=r"(?s)do not fit together \(.*size mismatch for encoder.context.rnn.*\); train it again"):
         load_model(rewrite(whole, tmp_path / "m", widen))
 
 

@@ -15,10 +15,10 @@ from tones import RATE, make_tones
 
 from asr.config import dump_config, load_config
 from asr.errors import ConfigError, UsageError
+from asr.training import loop, train
 from asr.training import run as training
-from asr.training import train
 from asr.training.reports import Report, ResumeCheckpoint
-from asr.training.task import SpeechTask
+from asr.training.speech import SpeechTask
 
 # Everything that draws a random number or carries a state from step to step is switched on.
 SETTINGS = [f"features.sample_rate={RATE}", "features.num_mel_bins=16", "features.low_freq=20",
@@ -154,5 +154,5 @@ def test_a_finished_run_is_left_as_it_is(corpus, tmp_path, capsys):
 
 
 def test_two_processes_do_not_train_in_one_folder(corpus, tmp_path):
-    with training._exclusive(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
+    with loop.exclusive(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
         run(corpus, tmp_path / "run", resume=True)

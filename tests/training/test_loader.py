@@ -25,7 +25,7 @@ def data(prepared):
 
 
 def loader(data, epoch):
-    return EpochLoader(data.loader, data.sampler, epoch)
+    return EpochLoader(data.loader, data.sampler, epoch, data.collate)
 
 
 def features(prepared, part, utterance):

@@ -15,7 +15,7 @@ from asr.corpus import BatchSampler
 from asr.errors import AsrError
 from asr.training import train
 from asr.training.preparation import prepare
-from asr.training.task import SpeechTask
+from asr.training.speech import SpeechTask
 
 ALONE = "model.conv.norm=layer"  # no statistics are shared: what is wrong with one utterance stays with it
 

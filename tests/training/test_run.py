@@ -17,11 +17,11 @@ from asr.ctc.kernels import common
 from asr.errors import ConfigError
 from asr.features.extract import extract
 from asr.models.storage import load_model
+from asr.training import loop, train
 from asr.training import run as training
-from asr.training import train
 from asr.training.data import SpeechData
 from asr.training.preparation import prepare
-from asr.training.task import SpeechTask
+from asr.training.speech import SpeechTask
 from asr.transcription import Recognizer
 
 
@@ -85,7 +85,7 @@ def test_a_dev_loss_that_is_nan_is_the_worst(tones, tmp_path, monkeypatch):
         return lambda *_: {"dev_loss": next(found), "dev_wer": 1.0, "dev_cer": 1.0}
 
     monkeypatch.setattr("asr.training.reports.dev_errors", measured(math.nan, 2.0, math.nan, 1.0))
-    monkeypatch.setattr(training, "dev_errors", measured(math.nan, 3.0))
+    monkeypatch.setattr(loop, "dev_errors", measured(math.nan, 3.0))
     model = load_model(run(tones, tmp_path / "run", "training.epochs=4", "training.average_best=2"))
     assert {path.name for path in (tmp_path / "run" / "checkpoints").glob("epoch-*")} == {
         "epoch-0002.safetensors", "epoch-0004.safetensors"}
@@ -171,7 +171,7 @@ def test_precision_may_be_written_as_a_number(written, meant):
 def test_early_stopping(tones, tmp_path, monkeypatch):
     """Dev error that never falls: the first epoch is the best, and two more are waited for."""
     monkeypatch.setattr("asr.training.reports.dev_errors", lambda *_: {"dev_loss": 1.0, "dev_wer": 0.5, "dev_cer": 0.5})
-    monkeypatch.setattr(training, "dev_errors", lambda *_: {"dev_loss": 1.0, "dev_wer": 0.5, "dev_cer": 0.5})
+    monkeypatch.setattr(loop, "dev_errors", lambda *_: {"dev_loss": 1.0, "dev_wer": 0.5, "dev_cer": 0.5})
     run(tones, tmp_path / "run", "training.epochs=8", "training.early_stop=2")
     assert len(metrics(tmp_path / "run")) == 3
 

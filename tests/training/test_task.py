@@ -15,7 +15,8 @@ from asr.config import OptimizerConfig, ScheduleConfig
 from asr.models import build_model
 from asr.training.averaging import average_weights
 from asr.training.preparation import prepare
-from asr.training.task import SpeechTask, build_optimizer, schedule_factor
+from asr.training.speech import SpeechTask
+from asr.training.task import build_optimizer, schedule_factor
 
 NAMES = ("constant", "linear", "cosine", "noam")
 

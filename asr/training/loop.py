@@ -1,0 +1,201 @@
+"""One training run of any task, from a configuration to `model.safetensors`: everything that is alike for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
+
+from asr.config import LoopConfig, dump_config
+from asr.errors import ConfigError, UsageError
+from asr.system import choose_threads, environment, keep_freed_memory, write_text
+from asr.training.averaging import average_weights
+from asr.training.data import TaskData
+from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
+from asr.training.task import Task
+
+log = logging.getLogger("asr")
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+class RunConfig(Protocol):
+    """What the loop reads of a configuration; the rest of the tree is the task's own."""
+
+    seed: int
+    training: LoopConfig
+
+
+def run_training(config: RunConfig, exp: str | Path, device: torch.device, build: Callable[[Path], tuple[Task, TaskData]],
+                 save: Callable[[Task, dict[str, str], Path], None], resume: bool = False) -> Path:
+    """Train, and return the path of the model file.
+
+    ``build(exp)`` makes the task and its data, once the run's folder is ours and its log is open; ``save(task, notes, path)``
+    writes the model file, with the best weights in place. Leaves in ``exp``: config.yaml, train.log, metrics.csv, curves.png,
+    tensorboard/, checkpoints/ and model.safetensors. The same seed on the same machine gives the same bits. With ``resume`` a run
+    that was stopped at any point goes on from its last checkpoint and ends with the bits of one that was not; a finished run is
+    left as it is. Raises UsageError when ``exp`` holds a run and ``resume`` is not asked for, or another process is at it;
+    ConfigError when it was begun with another configuration.
+    """
+    exp = Path(exp)
+    model_path = exp / "model.safetensors"
+    with exclusive(exp):
+        if _begin(exp, config, resume) and model_path.exists():
+            print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
+            return model_path
+        with _logging(exp / "train.log"):
+            started = time.monotonic()
+            torch.set_num_threads(choose_threads(config.training.threads, config.training.workers))
+            keep_freed_memory()
+            log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
+            log.info("seed %d, device %s, %d threads, %d data workers", config.seed, device, torch.get_num_threads(),
+                     config.training.workers)
+            torch.manual_seed(config.seed)
+            task, data = build(exp)
+            _fit(config, task, data, exp, device, save)
+            log.info("%s: %.0f s in all", model_path, time.monotonic() - started)
+    return model_path
+
+
+def _fit(config: RunConfig, task: Task, data: TaskData, exp: Path, device: torch.device,
+         save: Callable[[Task, dict[str, str], Path], None]) -> None:
+    report = Report(exp, config.training.average_best, config.training.monitor)
+    trainer = build_trainer(config.training, exp, device, report)
+    checkpoint = exp / "checkpoints" / "resume.ckpt"
+    if checkpoint.exists():
+        log.info("resuming from %s", checkpoint)
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    notes = _settle(config, task, data, report, exp, device)
+    draw_curves(report.rows, task, exp / "curves.png")
+    save(task, notes, exp / "model.safetensors")
+
+
+def build_trainer(training: LoopConfig, exp: Path, device: torch.device, report: Report) -> Trainer:
+    """Lightning's loop with everything a run has around it."""
+    callbacks: list[Callback] = [report]  # before the EMA: it must see the averaged weights while dev is measured
+    if training.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
+    if training.early_stop:
+        callbacks.append(EarlyStopping(f"dev_{report.monitor}", patience=training.early_stop, check_finite=False))
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar())
+    callbacks.append(ResumeCheckpoint(exp / "checkpoints" / "resume.ckpt", training.checkpoint_steps))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, precision=PRECISIONS[training.precision],
+        max_epochs=training.epochs, accumulate_grad_batches=training.accumulate, callbacks=callbacks,
+        logger=TensorBoardLogger(exp, name="", version="tensorboard"), log_every_n_steps=10, num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False, deterministic="warn", benchmark=False)
+
+
+def _settle(config: RunConfig, task: Task, data: TaskData, report: Report, exp: Path, device: torch.device) -> dict[str, str]:
+    """Average the best checkpoints; put the average or the single best in place, whichever dev prefers; notes on all of it."""
+    epochs = sorted(entry["epoch"] for entry in report.best)
+    best = report.best[0]["epoch"]
+    candidates = {f"epoch {best}": load_file(weights_path(exp, best))}
+    if len(epochs) > 1:
+        candidates[f"mean of epochs {', '.join(map(str, epochs))}"] = average_weights(weights_path(exp, epoch) for epoch in epochs)
+    results = {}
+    for name, weights in candidates.items():
+        task.network.load_state_dict(weights)
+        results[name] = _measure(task, data, device)
+        log.info("%s: %s", name, in_words(task, results[name]))
+    chosen = min(results, key=lambda name: dev_rank(results[name], report.monitor))
+    task.network.load_state_dict(candidates[chosen])
+    log.info("%s it is", chosen)
+    return {**environment(), "seed": str(config.seed), "weights": chosen, "epochs": str(len(report.rows)),
+            **{name: f"{value:.6g}" for name, value in results[chosen].items()}}
+
+
+@torch.no_grad()
+def _measure(task: Task, data: TaskData, device: torch.device) -> dict[str, float]:
+    task.to(device).eval()
+    task.on_fit_start()  # parts of it that are no modules of its own follow to the device
+    task.begin_measuring()
+    for index, batch in enumerate(data.val_dataloader()):
+        task.validation_step(batch.to(device), index)
+    return dev_errors(task)
+
+
+# -------------------------------------------------------------------------------------------- before the run
+
+
+def _begin(exp: Path, config: RunConfig, resume: bool) -> bool:
+    """Write config.yaml for a new run, or check that the one to resume is this one; true when there was one.
+
+    A run that stopped before its first checkpoint (data that cannot be trained on, say) has nothing to lose or resume.
+    """
+    path = exp / "config.yaml"
+    if not path.exists() or not any((exp / name).exists() for name in ("checkpoints/resume.ckpt", "model.safetensors")):
+        write_text(path, dump_config(config))
+        return False
+    if not resume:
+        raise UsageError(f"{exp}: holds a run already; go on with --resume, or choose another --exp")
+    begun, asked = (yaml.safe_load(text) for text in (path.read_text(encoding="utf-8"), dump_config(config)))
+    changed = sorted(_differences(begun, asked))
+    if changed:
+        raise ConfigError(f"{exp}: was begun with another configuration, and cannot be resumed with this one: "
+                          f"{'; '.join(changed)}; choose another --exp")
+    return True
+
+
+def _differences(begun: object, asked: object, path: str = "") -> Iterator[str]:
+    if isinstance(begun, dict) and isinstance(asked, dict):
+        for key in begun.keys() | asked.keys():
+            yield from _differences(begun.get(key), asked.get(key), f"{path}.{key}" if path else str(key))
+    elif begun != asked:
+        yield f"{path} was {begun!r}, is {asked!r}"
+
+
+@contextlib.contextmanager
+def exclusive(exp: Path) -> Iterator[None]:
+    """One process at a time in a run's folder; what a killed one left half-written is removed."""
+    exp.mkdir(parents=True, exist_ok=True)
+    with open(exp / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
+        except OSError:
+            raise UsageError(f"{exp}: another process is training here; wait for it, or choose another --exp") from None
+        for leftover in (*exp.glob(".*.tmp"), *exp.glob("checkpoints/.*.tmp")):
+            leftover.unlink()
+        yield
+
+
+@contextlib.contextmanager
+def _logging(path: Path) -> Iterator[None]:
+    """Log lines to standard error and to the run's train.log; the libraries' chatter to neither."""
+    handlers = [logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(handler)
+    level, propagate = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        log.setLevel(level)
+        log.propagate = propagate
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
