@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config import ConvConfig, ConvLayerConfig, ModelConfig, RnnConfig
+from asr.config import ConvConfig, ConvLayerConfig, ModelConfig, RnnConfig, load_config
 from asr.models import build_model, summarize
 from asr.models.masking import conv_output_lengths, frame_mask
 from asr.models.norm import FrameNorm, MaskedBatchNorm2d, _MaskedBatchNorm
@@ -119,6 +119,18 @@ def test_summary_counts_what_is_there():
     assert f"{sum(p.numel() for p in model.parameters()):,}" in text
     assert "receptive field of the convolutions: 15 frames, 0.165 s; output frame rate 25 Hz (one per 4 input frames)" in text
     assert model.frame_subsampling == 4
+
+
+@pytest.mark.parametrize("model", ["{architecture: parallel, projection: 12, fusion: {kind: gated}}",
+                                   "{rnn: {layers: 0}, attention: {layers: 2, kind: conformer}}", "{stacking: 3, rnn: {layers: 0}}",
+                                   "{conv: {layers: []}, attention: {layers: 1}}"])
+def test_every_part_is_in_the_summary(model):
+    """The rows' parameters add up to the total."""
+    network = build_model(load_config(None, [f"model={model}"]).model, 40, 29)
+    lines = summarize(network, 0.01, 0.025).splitlines()
+    total = next(index for index, line in enumerate(lines) if line.startswith("total"))
+    counts = [int(line.split()[-1].replace(",", "")) for line in lines[1:total + 1]]
+    assert sum(counts[:-1]) == counts[-1] == sum(p.numel() for p in network.parameters())
 
 
 @torch.no_grad()

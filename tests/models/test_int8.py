@@ -77,6 +77,19 @@ def test_one_utterance_one_answer(rnn):
         torch.testing.assert_close(alone[0], logits[row, :count], rtol=0, atol=1e-5)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("model", [{"architecture": "parallel", "fusion": {"kind": "cross_attention", "dim": 8, "heads": 2}},
+                                   {"attention": {"layers": 1, "dim": 8, "heads": 2, "feedforward": 8}},
+                                   {"attention": {"kind": "conformer", "layers": 1, "dim": 8, "heads": 2, "feedforward": 8}}])
+def test_attention_stays_as_it_is(model):
+    torch.manual_seed(0)
+    before = build_model(parse_config({"model": {**model, "rnn": {"hidden": 20, "layers": 1}}}).model, 12, 9).eval()
+    quantized = to_int8(before)
+    features, lengths = torch.randn(2, 40, 12), torch.tensor([40, 23])
+    logits, exact = quantized(features, lengths)[0], before(features, lengths)[0]
+    assert 0 < (logits - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 def test_the_network_it_is_made_of_stays_as_it_is():
     before = network()
     kept = {name: value.clone() for name, value in before.state_dict().items()}

@@ -157,6 +157,12 @@ def test_another_programs_safetensors(tmp_path):
         load_model(tmp_path / "foreign.safetensors")
 
 
+def test_a_model_of_another_task(whole, tmp_path):
+    path = rewrite(whole, tmp_path / "m", lambda metadata: json.dumps({**metadata, "task": "forecasting"}))
+    with pytest.raises(ModelError, match=r"was trained for 'forecasting', and this needs 'speech': a model that `asr train` wrote"):
+        load_model(path)
+
+
 def test_another_version_of_the_format(whole, tmp_path):
     path = rewrite(whole, tmp_path / "m", lambda metadata: json.dumps({**metadata, "format": "asr-crnn 99"}))
     with pytest.raises(ModelError, match=rf"holds 'asr-crnn 99', expected '{FORMAT}'; use .* with this version of the toolkit"):
