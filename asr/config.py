@@ -322,7 +322,7 @@ class VideoConfig(Section):
     """Frames of a video file, a folder of pictures, or a stack in a .npy or .npz file."""
 
     size: tuple[int, int] | None = Field(None, description="height and width of every frame; absent: all clips must have one size")
-    fit: Literal["stretch", "crop"] = Field("stretch", description="where the shape of a frame differs: deform it, or cut its edges off")
+    fit: Literal["stretch", "crop"] = Field("stretch", description="where a frame's shape differs: deform it, or cut its edges off")
     resample: Literal["area", "bilinear"] = Field("area", description="area: every pixel is the mean of what it covers")
     colour: Literal["gray", "rgb"] = "gray"
     frame_step: int = Field(1, ge=1, description="every so many frames, one is kept")
@@ -350,7 +350,8 @@ class TextConfig(Section):
 
     normalizer: str = Field("none", description="named normaliser, as of tokenizers; applied first")
     lowercase: bool = True
-    words: Literal["marks", "blanks"] = Field("marks", description="marks: punctuation is words of its own; blanks: what stands between blanks")
+    words: Literal["marks", "blanks"] = Field(
+        "marks", description="marks: punctuation is words of its own; blanks: what stands between blanks")
     min_count: int = Field(1, ge=1, description="words seen less often in training are unknown")
     dim: int = Field(128, gt=0, description="width of a vector; with vectors, that of the file")
     char_ngrams: tuple[int, int] | None = Field(None, description="shortest and longest runs of letters that are hashed, as [3, 3]")
@@ -372,8 +373,8 @@ class TextConfig(Section):
 class InputConfig(Section):
     """What is read of an item: which column names it, and how it becomes frames."""
 
-    kind: Literal["audio", "video", "series", "text"] = "audio"
-    column: str = Field("", description="column of the table; when empty, `text` for text and `path` for files")
+    kind: Literal["audio", "video", "series", "text"]
+    column: str | None = Field(None, description="of the table; when absent, `text` for text and `path` for files")
     features: FeatureConfig = Field(FeatureConfig(), description="audio")
     augment: AugmentConfig = Field(AugmentConfig(), description="audio")
     video: VideoConfig = VideoConfig()
@@ -410,7 +411,7 @@ class ClassifyConfig(Section):
     seed: int = Field(1, ge=0)
     table: TableConfig = TableConfig()
     inputs: tuple[InputConfig, ...] = Field(
-        (InputConfig(),), description="one; or two for a parallel network: the convolutions' first, the context's second")
+        description="one; or two for a parallel network: the convolutions' first, the context's second")
     model: ModelConfig = ModelConfig()
     pooling: Literal["mean", "max", "last", "attention"] = Field("mean", description="how frames become one vector")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
@@ -441,7 +442,8 @@ def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] 
 
     ``root`` is the kind of tree: a recogniser's (Config) where nothing else is said.
 
-    Values of overrides are YAML: ``training.epochs=3``, ``augment.speed=[0.9,1.0,1.1]``, ``augment.vtlp=null``.
+    Values of overrides are YAML: ``training.epochs=3``, ``augment.speed=[0.9,1.0,1.1]``, ``augment.vtlp=null``; entries of lists
+    that the file has go by number: ``inputs.0.text.dim=300``.
     Raises ConfigError that lists every fault with the key's path and, for an unknown key, the closest known one.
     """
     where = str(path) if path else "configuration"
@@ -485,15 +487,22 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
-    node = tree
+    node: Any = tree
     for key in keys[:-1]:
-        child = node.get(key)
+        child = node[_place(node, key, override)] if isinstance(node, list) else node.get(key)
         if child is None:
             child = node[key] = {}
-        if not isinstance(child, dict):
+        if not isinstance(child, dict | list):
             raise ConfigError(f"--set {override}: `{key}` holds the value {child!r}, it has no keys below it")
         node = child
-    node[keys[-1]] = value
+    node[_place(node, keys[-1], override) if isinstance(node, list) else keys[-1]] = value
+
+
+def _place(entries: list[Any], key: str, override: str) -> int:
+    """The number of an entry of a list that is there."""
+    if not key.isdecimal() or int(key) >= len(entries):
+        raise ConfigError(f"--set {override}: `{key}` is no entry of a list of {len(entries)}; the first is 0")
+    return int(key)
 
 
 def _describe(fault: Any, root: type[Section]) -> str:

@@ -35,7 +35,8 @@ class AudioReader(Reader):
     def read(self, source: str) -> np.ndarray:
         samples = audio.load(source, self.config.features.sample_rate)
         if not self.length(samples):
-            raise DataError(f"{source}: {len(samples)} samples are less than one window of {self.config.features.frame_length_ms:g} ms")
+            raise DataError(f"{source}: {len(samples)} samples are less than one window of "
+                            f"{self.config.features.frame_length_ms:g} ms")
         return samples
 
     def fit(self, items: Iterable[np.ndarray]) -> None:

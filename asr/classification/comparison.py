@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from asr.classification.metrics import units_of
 from asr.classification.predictions import Predictions
 from asr.errors import DataError
 from asr.scoring.comparison import PairedBootstrap, paired_bootstrap
@@ -36,8 +37,8 @@ class McNemar:
 class Comparison:
     """Accuracies are fractions, one a run; ``difference`` is the second's mean less the first's: positive speaks for the second.
 
-    ``bootstrap.interval`` is that of the difference. ``mcnemar`` holds a test for each pair of runs, in the order given; it is empty
-    where the systems have different numbers of runs.
+    ``bootstrap.interval`` is that of the difference. ``mcnemar`` holds a test for each pair of runs, in the order given; it is
+    empty where the systems have different numbers of runs.
     """
 
     names: tuple[str, str]
@@ -64,7 +65,8 @@ class Comparison:
             lines.append(f"{name}: accuracy {100 * mean(rates):.2f} %{spread}")
         low, high = (100 * edge for edge in self.bootstrap.interval)
         lines += [f"difference {100 * self.difference:+.2f} points ({self.names[1]} less {self.names[0]})",
-                  f"paired bootstrap over {self.units} {self.unit}s: 95 % interval [ {low:+.2f}, {high:+.2f} ], p {_p(self.bootstrap.p)}"]
+                  f"paired bootstrap over {self.units} {self.unit}s: 95 % interval [ {low:+.2f}, {high:+.2f} ], "
+                  f"p {_p(self.bootstrap.p)}"]
         lines += [f"McNemar, run {number}: {test.first_only} items only {self.names[0]} gets right, {test.second_only} only "
                   f"{self.names[1]}: p {_p(test.p)}" for number, test in enumerate(self.mcnemar, start=1)]
         if low <= 0 <= high:
@@ -83,11 +85,7 @@ def compare(first: Sequence[Predictions], second: Sequence[Predictions], names: 
              for run, order in zip(runs, orders)]
     ours, theirs = right[:len(first)], right[len(first):]
     wrong = [np.mean([~run for run in system], axis=0) for system in (ours, theirs)]  # mean errors of each item
-    groups = runs[0].groups
-    if groups is not None and len(set(groups)) > 1:
-        unit, members = "group", np.unique(np.asarray(groups), return_inverse=True)[1]
-    else:
-        unit, members = "item", np.arange(len(runs[0].ids))
+    unit, members = units_of(runs[0].groups, len(runs[0].ids))
     differences = np.bincount(members, weights=wrong[0] - wrong[1]).round(12)  # so that units that are alike are seen to be
     bootstrap = paired_bootstrap(differences.tolist(), np.bincount(members).tolist())
     tests = [mcnemar(one, other) for one, other in zip(ours, theirs)] if len(ours) == len(theirs) else []
@@ -111,7 +109,8 @@ def _same_items(one: Predictions, other: Predictions) -> list[int]:
     lacking = [name for name in one.ids if name not in at]
     if lacking or len(at) != len(one.ids):
         example = f" (first: {lacking[0]})" if lacking else ""
-        raise DataError(f"the runs are not of the same items: {len(one.ids)} and {len(at)}, {len(lacking)} of them not in both{example}")
+        raise DataError(f"the runs are not of the same items: {len(one.ids)} and {len(at)}, {len(lacking)} of them not in "
+                        f"both{example}")
     changed = [name for name, label in zip(one.ids, one.references) if other.references[at[name]] != label]
     if changed:
         raise DataError(f"the runs do not agree on what is right: {len(changed)} items have other labels (first: {changed[0]})")

@@ -9,9 +9,9 @@ from torch.nn import functional
 from asr.classification.vocabulary import PADDING, Vocabulary, read_vectors
 from asr.config import TextConfig
 
-SPREAD = 0.1
+SPREAD = 0.03
 """Standard deviation of a vector's numbers before training. With 1, torch's own choice, random words drown what is learned of few
-texts; with a tenth, a word never moved is next to nothing."""
+texts; at this, a word never moved is next to nothing."""
 
 
 class TextEmbedding(nn.Module):

@@ -102,8 +102,8 @@ class Scores:
         low, high = (100 * edge for edge in self.accuracy_interval)
         f_low, f_high = (100 * edge for edge in self.f1_interval)
         width = max(5, *(len(label) for label in self.labels))
-        lines = [f"accuracy {100 * self.accuracy:.2f} % [ {self.correct} / {self.items} ], 95 % interval [ {low:.2f}, {high:.2f} ] over "
-                 f"{self.units} {self.unit}s",
+        lines = [f"accuracy {100 * self.accuracy:.2f} % [ {self.correct} / {self.items} ], 95 % interval [ {low:.2f}, {high:.2f} ] "
+                 f"over {self.units} {self.unit}s",
                  f"macro F1 {100 * self.macro_f1:.2f} %, 95 % interval [ {f_low:.2f}, {f_high:.2f} ]",
                  f"{'class':<{width}}  items  precision  recall     F1"]
         lines += [f"{each.label:<{width}}  {each.items:>5}  {_percent(each.precision):>9}  {_percent(each.recall):>6}  "
@@ -123,10 +123,7 @@ def score(references: Sequence[int], predictions: Sequence[int], labels: Sequenc
     classes = len(labels)
     cells = np.asarray(references, np.int64) * classes + np.asarray(predictions, np.int64)
     confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-    if groups is not None and len(set(groups)) > 1:
-        unit, members = "group", np.unique(np.asarray(groups), return_inverse=True)[1]
-    else:
-        unit, members = "item", np.arange(len(cells))
+    unit, members = units_of(groups, len(cells))
     units = int(members.max()) + 1
     errors = np.bincount(members, weights=(np.asarray(references) != np.asarray(predictions)).astype(float))
     counts = np.bincount(members)
@@ -134,6 +131,13 @@ def score(references: Sequence[int], predictions: Sequence[int], labels: Sequenc
     if not errors.any():
         high = upper_bound_without_errors(units)
     return Scores(tuple(labels), confusion, unit, units, (1 - high, 1 - low), _f1_interval(members, cells, classes))
+
+
+def units_of(groups: Sequence[str] | None, items: int) -> tuple[str, np.ndarray]:
+    """What the bootstrap draws, `group` where there are two or more, else `item`; and the number of each item's unit (N,)."""
+    if groups is not None and len(set(groups)) > 1:
+        return "group", np.unique(np.asarray(groups), return_inverse=True)[1]
+    return "item", np.arange(items)
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:

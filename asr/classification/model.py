@@ -97,8 +97,8 @@ def load_classifier(path: str | Path, device: str | torch.device = "cpu") -> Cla
         readers = [build_reader(source) for source in config.inputs]
         for number, (reader, values) in enumerate(zip(readers, metadata["inputs"], strict=True)):
             prefix = f"inputs.{number}."
-            reader.restore({name.removeprefix(prefix): tensor.numpy() for name, tensor in tensors.items() if name.startswith(prefix)},
-                           values)
+            own = [name for name in tensors if name.startswith(prefix)]
+            reader.restore({name.removeprefix(prefix): tensors[name].numpy() for name in own}, values)
         labels = tuple(metadata["labels"])
         network = ItemClassifier(config, readers, len(labels))
         load_weights(network, tensors)

@@ -38,7 +38,8 @@ class ItemClassifier(nn.Module):
                 lines.append(f"{reader.config.text.vectors}: vectors for {count} of {len(reader.vocabulary.words)} words")
         return lines
 
-    def forward(self, inputs: Tensor, lengths: Tensor, second: Tensor | None = None, second_lengths: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor, second: Tensor | None = None, second_lengths: Tensor | None = None
+                ) -> Tensor:
         """inputs (B, T, ...), lengths (B,) int64, and the second input with its lengths where there are two."""
         frames = self.embeddings[0](inputs)
         if second is None:

@@ -68,8 +68,8 @@ def prepare(config: ClassifyConfig, train: str | Path, dev: str | Path | None, s
         seen = {(item.id, item.sources) for item in table.items}
         shared = [item.id for item in dev_table.items if (item.id, item.sources) in seen]
         if shared:
-            raise DataError(f"{train} and {dev} share {len(shared)} items (first: {shared[0]}); dev decides which checkpoint is kept, "
-                            "so train on none of it")
+            raise DataError(f"{train} and {dev} share {len(shared)} items (first: {shared[0]}); dev decides which checkpoint is "
+                            "kept, so train on none of it")
     readers = [build_reader(source, training=True) for source in config.inputs]
     for number, reader in enumerate(readers):
         reader.learn([item.sources[number] for item in table.items])
@@ -85,7 +85,8 @@ def prepare(config: ClassifyConfig, train: str | Path, dev: str | Path | None, s
     lost = [label for label in labels if all(item.label != label for item in part.table.items)]
     if lost:
         raise DataError(f"{train}: no item of class {lost[0]!r} is left to train on")
-    return Prepared(config, labels, readers, network, part, dev_part, _weights(config, part.table, labels), _fingerprint(part.table))
+    weights = _weights(config, part.table, labels)
+    return Prepared(config, labels, readers, network, part, dev_part, weights, _fingerprint(part.table))
 
 
 def _read(table: ItemTable, readers: Sequence[Reader], skip_bad: bool) -> Part:

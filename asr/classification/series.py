@@ -113,8 +113,8 @@ def read_series(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: cannot read: no rows in it")
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
-        raise DataError(f"{path}: not a finite number at time {bad[0][0]}, channel {bad[0][1]} (and {len(bad) - 1} more): fill the gaps, "
-                        "or leave the item out")
+        raise DataError(f"{path}: not a finite number at time {bad[0][0]}, channel {bad[0][1]} (and {len(bad) - 1} more): fill the "
+                        "gaps, or leave the item out")
     return rows.astype(np.float32)
 
 

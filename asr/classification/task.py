@@ -29,7 +29,8 @@ class ClassifyTask(Task):
 
     def losses(self, batch: ItemBatch, generator: torch.Generator) -> tuple[Tensor, int]:
         logits = self.network(batch.inputs, batch.lengths, batch.second, batch.second_lengths).float()
-        losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=self.prepared.config.label_smoothing)
+        losses = functional.cross_entropy(logits, batch.labels, reduction="none",
+                                          label_smoothing=self.prepared.config.label_smoothing)
         if self.prepared.class_weights is not None:
             losses = losses * self.prepared.class_weights.to(losses.device)[batch.labels]
         return losses, len(batch)

@@ -31,9 +31,9 @@ def train(config: ClassifyConfig, train_table: str | Path, dev_table: str | Path
                  for part, augment in ((prepared.train, True), (prepared.dev, False))]
         data = TaskData(parts[0], parts[1], collate, config.seed, config.training, most=config.training.batch_size)
         total_steps = data.total_steps()
-        log.info("train %s: %d items of %d classes; dev %s: %d items; %d steps in %d epochs", train_table, len(prepared.train.table),
-                 len(prepared.labels), dev_table or "(none: the training items)", len(prepared.dev.table), total_steps,
-                 config.training.epochs)
+        log.info("train %s: %d items of %d classes; dev %s: %d items; %d steps in %d epochs", train_table,
+                 len(prepared.train.table), len(prepared.labels), dev_table or "(none: the training items)",
+                 len(prepared.dev.table), total_steps, config.training.epochs)
         encoder = prepared.network.classifier.encoder
         frames = sorted(prepared.train.lengths)[len(prepared.train.lengths) // 2]
         rows = [(f"vectors {number}", f"({frames}, {reader.shape})", parameters(embedding))

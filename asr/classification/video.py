@@ -42,8 +42,8 @@ class VideoReader(Reader):
         if self.size is None:
             self.size = clip.shape[1:3]
         if clip.shape[1:3] != self.size:
-            raise DataError(f"{source}: frames of {clip.shape[1]} x {clip.shape[2]} pixels, the clips of training have {self.size[0]} x "
-                            f"{self.size[1]}; bring all to one size with video.size: [height, width]")
+            raise DataError(f"{source}: frames of {clip.shape[1]} x {clip.shape[2]} pixels, the clips of training have "
+                            f"{self.size[0]} x {self.size[1]}; bring all to one size with video.size: [height, width]")
         return clip
 
     def fit(self, items: Iterable[np.ndarray]) -> None:
@@ -56,8 +56,8 @@ class VideoReader(Reader):
         config = self.config.video
         if rng is not None and config.shift:
             down, right = rng.integers(0, 2 * config.shift + 1, 2)
-            around = (config.shift, config.shift)
-            item = np.pad(item, ((0, 0), around, around, (0, 0)), mode="edge")[:, down:down + item.shape[1], right:right + item.shape[2]]
+            around, (height, width) = (config.shift, config.shift), item.shape[1:3]
+            item = np.pad(item, ((0, 0), around, around, (0, 0)), mode="edge")[:, down:down + height, right:right + width]
         if rng is not None and config.flip and rng.random() < config.flip:
             item = item[:, :, ::-1]
         item = (item.astype(np.float32) - self.mean) / self.deviation
@@ -99,8 +99,8 @@ def read_clip(path: str | Path, config: VideoConfig) -> np.ndarray:
             frame = resize(frame, config.size, config.fit, config.resample)
         size = size or frame.shape
         if frame.shape != size:
-            raise DataError(f"{path}: frame {number} has {frame.shape[0]} x {frame.shape[1]} pixels, those before {size[0]} x {size[1]}; "
-                            "bring all to one size with video.size: [height, width]")
+            raise DataError(f"{path}: frame {number} has {frame.shape[0]} x {frame.shape[1]} pixels, those before {size[0]} x "
+                            f"{size[1]}; bring all to one size with video.size: [height, width]")
         kept.append(frame)
     if not kept:
         raise DataError(f"{path}: cannot read: no frames in it")
@@ -129,7 +129,8 @@ def _stack(path: Path, colour: str) -> Iterator[np.ndarray]:
     frames = load_array(path)
     frames = frames[..., None] if frames.ndim == 3 else frames
     if frames.ndim != 4 or frames.shape[3] not in (1, 3):
-        raise DataError(f"{path}: an array of shape {frames.shape}; expected (frames, height, width) or (frames, height, width, 1 or 3)")
+        raise DataError(f"{path}: an array of shape {frames.shape}; expected (frames, height, width) or (frames, height, width, "
+                        "1 or 3)")
     if 0 in frames.shape[1:3]:
         raise DataError(f"{path}: cannot read: its frames have no pixels")
     if frames.dtype.kind == "f" and not np.isfinite(frames).all():

@@ -118,6 +118,6 @@ def read_vectors(path: str | Path, vocabulary: Vocabulary, dim: int) -> dict[int
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror}") from None
     if not found:
-        raise DataError(f"{path}: none of the {len(vocabulary.words)} words of the training texts is in it; is it a file of vectors, "
-                        "of this language, in lower case?")
+        raise DataError(f"{path}: none of the {len(vocabulary.words)} words of the training texts is in it; is it a file of "
+                        "vectors, of this language, in lower case?")
     return found

@@ -23,7 +23,8 @@ def train(
     config: Annotated[Path, typer.Option("--config", help="YAML configuration; see docs/classification.md.")],
     train: Annotated[Path, typer.Option("--train", help="Table (tsv or csv) of items and labels to train on.")],
     exp: Annotated[Path, typer.Option("--exp", help="Folder for the run: model, checkpoints, log, curves.")],
-    dev: Annotated[Path | None, typer.Option("--dev", help="Table that chooses checkpoints; without one the last epochs count.")] = None,
+    dev: Annotated[Path | None, typer.Option("--dev", help="Table that chooses checkpoints; without one, those that fit the "
+                                                           "training items best.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
                                                         help="Override a key; may be given more than once.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --exp, if there is one.")] = False,
@@ -73,9 +74,12 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", help="Files, or for a model of texts the texts.")] = None,
-    table: Annotated[Path | None, typer.Option("--table", help="Table of items, in place of inputs; labels are not looked at.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Table (tsv) of predictions with probabilities; printed when absent.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...",
+                                                       help="Files, or for a model of texts the texts.")] = None,
+    table: Annotated[Path | None, typer.Option("--table", help="Table of items, in place of inputs; labels are not looked "
+                                                               "at.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Table (tsv) of predictions with probabilities; printed when "
+                                                           "absent.")] = None,
     skip_bad: SkipBad = False,
     device: Device = "auto",
 ) -> None:

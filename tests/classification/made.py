@@ -36,8 +36,8 @@ def make_series(folder: Path, count: int = 24, seed: int = 0) -> Path:
     for number in range(count):
         label = ("falls", "rises")[number % 2]
         size = int(rng.integers(6, 12))
-        values = np.linspace(-1, 1, size)[:, None] * (1 if label == "rises" else -1) * np.ones(2) + 0.1 * rng.standard_normal((size, 2))
-        np.save(folder / f"items/{number}.npy", values.astype(np.float32))
+        line = np.linspace(-1, 1, size)[:, None] * (1 if label == "rises" else -1)
+        np.save(folder / f"items/{number}.npy", (line + 0.1 * rng.standard_normal((size, 2))).astype(np.float32))
         rows.append([f"s{number}", f"items/{number}.npy", label, f"g{number // 2 % 4}"])
     return write_rows(folder / "series.tsv", "id path label group", rows)
 

@@ -96,7 +96,8 @@ def test_predictions_as_a_file(tmp_path):
     written.write(tmp_path / "p.tsv")
     assert (tmp_path / "p.tsv").read_text().splitlines()[2] == "i1\th\ta\tb\t0.200000\t0.800000"
     read = read_predictions(tmp_path / "p.tsv")
-    assert (read.ids, read.labels, read.references, read.groups) == (written.ids, written.labels, written.references, written.groups)
+    assert (read.ids, read.labels) == (written.ids, written.labels)
+    assert (read.references, read.groups) == (written.references, written.groups)
     np.testing.assert_allclose(read.probabilities, written.probabilities, atol=1e-6)
     assert read.predicted == ["a", "b"] and read.numbers == ([0, 0], [0, 1])
 
@@ -187,4 +188,4 @@ def test_the_picture_of_confusions(tmp_path, classes):
     with Image.open(tmp_path / "c.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     blue = (pixels[..., 2] - pixels[..., 0] > 60).mean()
-    assert 100 < min(pixels.shape[:2]) and max(pixels.shape[:2]) < 2500 and blue > 0.005
+    assert min(pixels.shape[:2]) > 100 and max(pixels.shape[:2]) < 2500 and blue > 0.005

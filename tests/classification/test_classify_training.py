@@ -46,7 +46,8 @@ def test_sounds(tmp_path):
     rows = []
     for number in range(8):
         hertz = (350, 2200)[number % 2]
-        audio.write(tmp_path / f"{number}.wav", 0.3 * np.sin(2 * np.pi * hertz * np.arange(RATE // 5) / RATE).astype(np.float32), RATE)
+        tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(RATE // 5) / RATE)
+        audio.write(tmp_path / f"{number}.wav", tone.astype(np.float32), RATE)
         rows.append([f"{number}.wav", ("lo", "hi")[number % 2]])
     table = write_rows(tmp_path / "t.tsv", "path label", rows)
     augment = "{volume_db: [-3, 3], spec_augment: {freq_masks: 1, freq_width: 3}}"
@@ -56,11 +57,11 @@ def test_sounds(tmp_path):
 
 
 def test_two_inputs_a_branch_each(tables, tmp_path):
-    """Clips to the convolutions, their four corners to the recurrence: of another kind, and joined after pooling."""
+    """Clips to the convolutions, a path to the recurrence: of another kind, of another length, joined after pooling."""
     rows = [line.split("\t") for line in tables["video"].read_text().splitlines()[1:]]
-    for number, (_, path, _) in enumerate(rows):
+    for number, row in enumerate(rows):
         np.save(tables["video"].parent / f"path{number}.npy", np.linspace(0, (1, -1)[number % 2], 6 + number % 3))
-        rows[number].append(f"path{number}.npy")
+        row.append(f"path{number}.npy")
     table = write_rows(tables["video"].parent / "two.tsv", "id path label track", rows)
     model = run(table, tmp_path / "exp", "inputs=[{kind: video}, {kind: series, column: track}]", *VIDEO[1:], PARALLEL,
                 "model.fusion.level=utterance")

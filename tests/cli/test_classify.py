@@ -20,8 +20,8 @@ def trained(tmp_path_factory):
     (folder / "c.yaml").write_text("label_smoothing: 0.05\n")
     options = [part for override in [*TEXT, "training.epochs=6"] for part in ("--set", override)]
     with pytest.MonkeyPatch.context() as patch:
-        assert here(patch, "classify", "train", "--config", folder / "c.yaml", "--train", table, "--exp", folder / "exp", "--device",
-                    "cpu", *options) == 0
+        assert here(patch, "classify", "train", "--config", folder / "c.yaml", "--train", table, "--exp", folder / "exp",
+                    "--device", "cpu", *options) == 0
     return folder, table, folder / "exp/model.safetensors"
 
 
@@ -52,7 +52,8 @@ def test_predict_texts_and_tables(trained, monkeypatch, capsys, tmp_path):
     table = write_rows(tmp_path / "t.tsv", "id text", [["x", "good"], ["y", ""]])
     assert here(monkeypatch, "classify", "predict", "--model", model, "--table", table) == 1
     assert "t.tsv:3: y: empty text" in capsys.readouterr().err
-    assert here(monkeypatch, "classify", "predict", "--model", model, "--table", table, "--skip-bad", "--out", tmp_path / "p.tsv") == 0
+    assert here(monkeypatch, "classify", "predict", "--model", model, "--table", table, "--skip-bad", "--out",
+                tmp_path / "p.tsv") == 0
     assert (tmp_path / "p.tsv").read_text().count("\n") == 2
 
 

@@ -10,7 +10,7 @@ from made_utterance import utterance
 
 from asr.errors import DataError, UsageError
 from asr.scoring import Comparison, Scores, compare, score
-from asr.scoring.comparison import _detectable, paired_bootstrap, describe, write_comparison
+from asr.scoring.comparison import _detectable, describe, paired_bootstrap, write_comparison
 from asr.scoring.intervals import bootstrap_interval, outer_tail
 from asr.scoring.matched_pairs import mapsswe
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import AsrError, DataError
-from asr.system import atomic_open, write_text
+from asr.system import write_text
 
 # Folder of the corpus -> name of its files, training and test cases, channels, classes.
 SETS = {"natops": ("NATOPS", 180, 180, 24, 6), "japanese_vowels": ("JapaneseVowels", 270, 370, 12, 9)}
@@ -80,25 +80,29 @@ def folds_of(labels: Sequence[str], seed: int) -> list[int]:
 
 
 def prepare(corpus: Path, out: Path, seed: int = 0) -> None:
-    """Write `<out>/<set>/` for both sets; raises DataError where a file is absent or not the one that is known."""
+    """Write `<out>/<set>/` for both sets; raises DataError where a file is absent or not the one that is known.
+
+    Tables come after their items: where there is a table, its items are whole.
+    """
     for folder, (name, training, testing, channels, classes) in SETS.items():
         files = {part: corpus / folder / f"{name}_{part.upper()}.ts" for part in ("train", "test")}
         absent = [str(path) for path in files.values() if not path.is_file()]
         if absent:
             raise DataError(f"{corpus}: the corpus lacks {', '.join(absent)}")
         cases = {part: read_ts(path) for part, path in files.items()}
-        found = (len(cases["train"]), len(cases["test"]), cases["train"][0][0].shape[1], len({label for _, label in cases["train"]}))
+        found = (len(cases["train"]), len(cases["test"]), cases["train"][0][0].shape[1],
+                 len({label for _, label in cases["train"]}))
         if found != (training, testing, channels, classes):
             raise DataError(f"{corpus / folder}: {found} training cases, test cases, channels and classes; expected "
                             f"{(training, testing, channels, classes)}")
         base = out / folder
+        (base / "items").mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[str]] = {}
         for part, known in cases.items():
             rows[part] = []
             for number, (values, label) in enumerate(known):
                 item = f"{part}-{number:03d}"
-                with atomic_open(base / "items" / f"{item}.npy", binary=True) as file:
-                    np.save(file, values)
+                np.save(base / "items" / f"{item}.npy", values)
                 rows[part].append(f"{item}\titems/{item}.npy\t{label}\n")
             write_table(base / f"{part}.tsv", rows[part])
         fold = folds_of([label for _, label in cases["train"]], seed)

@@ -3,8 +3,9 @@
     python recipes/shape_motion/local/make.py --out data/shape_motion
 
 A clip is 12 frames of 24 x 24 pixels, a uint8 array in a .npy file: one shape of 12 pixels within a square of 6, at a random place,
-moving at a random speed, in white noise. All shapes have the same mass, row by row, so that little is seen of them in 4 x 4 means; left is right played backwards and up is down, so that nothing is seen of these in frames without their order. Every clip is a
-function of (seed, part, number).
+moving at a random speed, in white noise. All shapes have the same mass, row by row and column by column, so that little is seen of
+them in 4 x 4 means; left is right played backwards and up is down, so that nothing is seen of these in frames without their order.
+Every clip is a function of (seed, part, number).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     for part, count in PARTS.items():
-        parser.add_argument(f"--{part}", type=int, default=count, metavar="N", help=f"clips to {part} on" if part != "dev" else None)
+        parser.add_argument(f"--{part}", type=int, default=count, metavar="N", help=f"clips of {part}")
     options = parser.parse_args()
     make(options.out, {part: getattr(options, part) for part in PARTS}, options.seed)
     return 0

@@ -39,7 +39,8 @@ def read_sentences(path: Path, labels: tuple[str, ...]) -> list[Sentence]:
             text = line.decode("latin-1")
         label, _, sentence = text.partition(" ")
         if not label.isdigit() or int(label) >= len(labels) or not sentence.strip():
-            raise DataError(f"{path}:{number}: expected a class from 0 to {len(labels) - 1}, a blank and a sentence, not {text[:60]!r}")
+            raise DataError(f"{path}:{number}: expected a class from 0 to {len(labels) - 1}, a blank and a sentence, not "
+                            f"{text[:60]!r}")
         found.append((labels[int(label)], " ".join(sentence.split())))
     return found
 
