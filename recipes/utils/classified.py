@@ -2,11 +2,11 @@
 
     python recipes/utils/classified.py --title "NATOPS, test" --against cnn exp/natops/natops_{cnn,concat}_seed*
 
-Each folder is a run, <name>_seed<N>, that `asr classify evaluate` scored into its folder --part (eval_test). Runs that differ only in
-the seed are one system: its row has the mean of their accuracies, its interval (the bootstrap over items, or groups, with all runs on each),
-every run's own, wrong answers of all runs together, and the difference from the system that --against names, with the interval of
-the same bootstrap, paired. --label-parts shape,motion also prints how often these parts of a label are right, of "ring-left" that of
-"ring" and of "left".
+Each folder is a run, <name>_seed<N>, that `asr classify evaluate` scored into its folder --part (eval_test). Runs that differ only
+in the seed are one system: its row has the mean of their accuracies, its interval (the bootstrap over items, or groups, with all
+runs on each), every run's own, wrong answers of all runs together, and the difference from the system that --against names, with
+the interval of the same bootstrap, paired. --label-parts shape,motion also prints how often these parts of a label are right, of
+"ring-left" that of "ring" and of "left".
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
         wrong, items = _wrong(predictions)
         low, high = bootstrap_interval(wrong, items)
         row = [name, f"{int(notes[0]['parameters']):,}", f"**{mean(rates):.2f}**",
-               f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", " ".join(f"{rate:.2f}" for rate in rates), f"{sum(wrong)} / {sum(items)}",
+               f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", " ".join(f"{rate:.2f}" for rate in rates),
+               f"{sum(wrong)} / {sum(items)}",
                f"{100 * mean(each['macro_f1'] for each in scores):.2f}",
                *(f"{100 * mean(_of_part(each, number) for each in predictions):.1f}" for number in range(len(named)))]
         if dev:

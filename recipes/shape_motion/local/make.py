@@ -2,7 +2,7 @@
 
     python recipes/shape_motion/local/make.py --out data/shape_motion
 
-A clip is 12 frames of 24 x 24 pixels, a uint8 array in a .npy file: one shape of 12 pixels within a square of 6, at a random place,
+A clip is 12 frames of 24 x 24 pixels, a uint8 array in a .npy file: one shape of 16 pixels within a square of 8, at a random place,
 moving at a random speed, in white noise. All shapes have the same mass, row by row and column by column, so that little is seen of
 them in 4 x 4 means; left is right played backwards and up is down, so that nothing is seen of these in frames without their order.
 Every clip is a function of (seed, part, number).
@@ -18,19 +18,19 @@ import numpy as np
 
 from asr.system import write_text
 
-FRAMES, SIZE, EXTENT = 12, 24, 6
+FRAMES, SIZE, EXTENT = 12, 24, 8
 NOISE = 0.35
-SPEED = (0.6, 1.4)  # pixels a frame; at 1.4 the shape crosses the whole picture
+SPEED = (0.8, 1.4)  # pixels a frame; at 1.4 the shape crosses the whole picture
 GREY, CONTRAST = 96, 64  # pixel = grey + contrast * (shape + noise): noise of four deviations stays within 0 to 255
 PARTS = {"train": 3200, "dev": 400, "test": 1600}
 DIRECTIONS = ("left", "right", "up", "down")
 
 
 def shapes() -> dict[str, np.ndarray]:
-    """Masks (6, 6) of 12 pixels each, two in every row and column, three in every quarter: by what is seen of them in means over
+    """Masks (8, 8) of 16 pixels each, two in every row and column, four in every quarter: by what is seen of them in means over
     large squares, they are one."""
-    row, column = np.abs(np.indices((EXTENT, EXTENT)) - (EXTENT - 1) / 2).astype(int)  # distance from the middle: 0, 1, 2
-    pairs = {"cross": (0, 1, 2), "diamond": (2, 1, 0), "ring": (1, 0, 2), "eye": (0, 2, 1)}
+    row, column = np.abs(np.indices((EXTENT, EXTENT)) - (EXTENT - 1) / 2).astype(int)  # distance from the middle: 0 to 3
+    pairs = {"cross": (0, 1, 2, 3), "diamond": (3, 2, 1, 0), "ring": (1, 0, 3, 2), "flower": (2, 3, 0, 1)}
     return {name: (np.array(order)[row] == column).astype(float) for name, order in pairs.items()}
 
 
