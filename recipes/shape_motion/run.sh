@@ -9,7 +9,7 @@
 # Options:
 #   --stage N         first stage to run (default 1)
 #   --stop-stage N    last stage to run (default 4)
-#   --systems NAMES   (default "cnn low raw cascade parallel gated bilinear")
+#   --systems NAMES   (default "cnn low raw cascade parallel"; also gated, bilinear)
 #   --clips "N N N"   clips of train, dev and test (default "3200 400 1600")
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
@@ -17,7 +17,7 @@
 #   --set "A=B C=D"   configuration values to change, as in `asr classify train --set A=B --set C=D`
 stage=1
 stop_stage=4
-systems="cnn low raw cascade parallel gated bilinear"
+systems="cnn low raw cascade parallel"
 clips="3200 400 1600"
 seed=1
 seeds=""
