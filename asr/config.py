@@ -307,6 +307,52 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
 
 
+# ------------------------------------------------------------------------------------------------ forecasting
+
+
+class SeriesConfig(Section):
+    """The table of a time series: its columns, its parts, and the units it is learned in."""
+
+    header: bool = Field(True, description="the first line of a CSV file names the columns; without, they are named 0, 1, ...")
+    separator: str = Field(",", min_length=1, max_length=1, description="between the cells of a CSV file")
+    time: str | None = Field(None, description="the column of timestamps; without, rows are taken as equally spaced")
+    frequency: str | None = Field(None, description="pandas' name of the step (h, D, B, MS ...); found from the timestamps when absent")
+    targets: tuple[str, ...] = Field((), description="columns to forecast; all that are neither time nor covariates when empty")
+    covariates: tuple[str, ...] = Field((), description="columns that are known ahead as well: inputs, over window and horizon")
+    calendar: tuple[Literal["hour", "weekday", "monthday", "yearday"], ...] = Field(
+        (), description="covariates made of the timestamps, each as a sine and a cosine")
+    fill: Literal["none", "forward", "linear"] = Field("none", description="what fills missing values and rows of the inputs; "
+                                                                          "they are neither learned from nor scored")
+    skip_constant: bool = Field(False, description="leave out targets that never change over the training rows")
+    split: tuple[float, float, float] = Field((0.7, 0.1, 0.2), description="training, validation and test in order of time: "
+                                                                          "numbers of rows, or fractions of all rows")
+    scale: Literal["standard", "maxabs_file", "none"] = Field(
+        "standard", description="standard: mean and deviation of the training rows; maxabs_file: divided by the largest "
+                                "absolute value of the whole file, test rows included (LSTNet's protocol)")
+    season: int = Field(1, ge=1, description="rows in a season: the scale of MASE")
+
+    @field_validator("split")
+    @classmethod
+    def _split(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value[:2]) <= 0 or value[2] < 0:
+            raise ValueError("training and validation need a positive share, test one that is not negative")
+        if max(value) <= 1:
+            if sum(value) > 1 + 1e-9:
+                raise ValueError("fractions must not add up to more than 1")
+        elif any(part != int(part) for part in value):
+            raise ValueError("give three numbers of rows, or three fractions of at most 1")
+        return value
+
+
+class HorizonConfig(Section):
+    """What is forecast from what."""
+
+    lookback: int = Field(336, ge=2, description="rows of a window that the network sees")
+    horizon: int = Field(96, ge=1, description="rows ahead")
+    steps: Literal["all", "last"] = Field("all", description="forecast every row of the horizon, or its last alone")
+    units: Literal["scaled", "original"] = Field("scaled", description="units of the scores: after `data.scale`, or of the file")
+
+
 # ----------------------------------------------------------------------------------------------------- loader
 
 
