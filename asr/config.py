@@ -316,7 +316,7 @@ class SeriesConfig(Section):
     header: bool = Field(True, description="the first line of a CSV file names the columns; without, they are named 0, 1, ...")
     separator: str = Field(",", min_length=1, max_length=1, description="between the cells of a CSV file")
     time: str | None = Field(None, description="the column of timestamps; without, rows are taken as equally spaced")
-    frequency: str | None = Field(None, description="pandas' name of the step (h, D, B, MS ...); found from the timestamps when absent")
+    frequency: str | None = Field(None, description="pandas' name of the step (h, D, B, MS ...); seen from the timestamps if null")
     targets: tuple[str, ...] = Field((), description="columns to forecast; all that are neither time nor covariates when empty")
     covariates: tuple[str, ...] = Field((), description="columns that are known ahead as well: inputs, over window and horizon")
     calendar: tuple[Literal["hour", "weekday", "monthday", "yearday"], ...] = Field(

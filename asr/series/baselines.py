@@ -46,8 +46,10 @@ def make_baseline(name: str, windows: Windows) -> Baseline:
     if kind == "last":
         return Baseline(name, 1, lambda inputs: np.repeat(inputs[:, -1:], len(offsets), axis=1))
     if kind == "mean":
-        return _checked(Baseline(name, numbers[0], lambda inputs: np.repeat(inputs.mean(axis=1, keepdims=True), len(offsets), axis=1)),
-                        windows)
+        def mean(inputs: np.ndarray) -> np.ndarray:
+            return np.repeat(inputs.mean(axis=1, keepdims=True), len(offsets), axis=1)
+
+        return _checked(Baseline(name, numbers[0], mean), windows)
     if kind in ("seasonal", "profile"):
         period, repeats = numbers[0], numbers[1] if kind == "profile" else 1
         return _checked(Baseline(name, period * repeats, lambda inputs: profile(inputs, period, offsets)), windows)
@@ -79,8 +81,8 @@ def _checked(baseline: Baseline, windows: Windows) -> Baseline:
     for part in ("validation", "test"):
         first = windows.bounds[part][0] - int(windows.offsets[0])
         if baseline.lookback > first:
-            raise DataError(f"{windows.series.path}: the baseline {baseline.name} sees {baseline.lookback} rows, and only {first} lie "
-                            f"before the {part} part; take fewer")
+            raise DataError(f"{windows.series.path}: the baseline {baseline.name} sees {baseline.lookback} rows, and only {first} "
+                            f"lie before the {part} part; take fewer")
     return baseline
 
 
@@ -146,7 +148,8 @@ def _moments(windows: Windows, origins: np.ndarray, lookback: int, group: list[i
         found.xy += design.T @ targets
         found.yy += (targets ** 2).sum(axis=0)
     if found.xx[-1, -1] == 0:
-        raise DataError(f"{windows.series.path}: no window of {lookback} rows has all its targets observed; leave out the linear baselines")
+        raise DataError(f"{windows.series.path}: no window of {lookback} rows has all its targets observed; "
+                        "leave out the linear baselines")
     return found
 
 

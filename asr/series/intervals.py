@@ -45,9 +45,9 @@ class Draws:
 
 
 def draw_blocks(windows: int, horizon: int, replicates: int = REPLICATES, seed: int = SEED) -> Draws:
-    """Replicates of ``windows`` windows that follow each other row by row, ``horizon`` rows of targets each; the same at every call.
+    """Replicates of ``windows`` windows that follow each other row by row, with ``horizon`` rows of targets each.
 
-    Blocks are `max(horizon, 24)` windows long, and no longer than the whole.
+    The same at every call. Blocks are `max(horizon, 24)` windows long, and no longer than the whole.
     """
     length = min(windows, max(horizon, MINIMUM))
     blocks = -(-windows // length)

@@ -64,8 +64,11 @@ class Errors:
 
     def total(self, weights: np.ndarray | None = None) -> Errors:
         """All windows as one, each as often as ``weights`` (N,) says."""
-        add = (lambda part: None if part is None else (part.sum(axis=0, keepdims=True) if weights is None else
-                                                      np.tensordot(weights, part, axes=1)[None]))
+        def add(part: np.ndarray | None) -> np.ndarray | None:
+            if part is None:
+                return None
+            return part.sum(axis=0, keepdims=True) if weights is None else np.tensordot(weights, part, axes=1)[None]
+
         return Errors(add(self.sums), self.centre, self.quantiles, add(self.pinball), add(self.covered))
 
 

@@ -75,9 +75,10 @@ def read_series(path: str | Path, config: SeriesConfig, future: bool = False) ->
     filled = _fill(path, numbers.iloc[:len(numbers) - extra], config)
     if extra:
         filled = pd.concat([filled, numbers.iloc[len(numbers) - extra:].fillna(0.0)])
-    covariates = np.concatenate([filled[list(config.covariates)].to_numpy(np.float64), calendar(times, config, len(filled))], axis=1)
-    return Series(path, tuple(targets), filled[targets].to_numpy(np.float64), known[:, :len(targets)], covariates, times, frequency,
-                  extra)
+    given = filled[list(config.covariates)].to_numpy(np.float64)
+    covariates = np.concatenate([given, calendar(times, config, len(filled))], axis=1)
+    values = filled[targets].to_numpy(np.float64)
+    return Series(path, tuple(targets), values, known[:, :len(targets)], covariates, times, frequency, extra)
 
 
 def calendar(times: pd.DatetimeIndex | None, config: SeriesConfig, rows: int) -> np.ndarray:
@@ -188,7 +189,8 @@ def _times(path: Path, frame: pd.DataFrame, config: SeriesConfig) -> pd.Datetime
     try:
         read = pd.to_datetime(column, errors="coerce", format=None if pd.api.types.is_datetime64_any_dtype(column) else "mixed")
     except ValueError as error:  # offsets from UTC that change, as with summer time
-        raise DataError(f"{path}: column {config.time!r}: {' '.join(str(error).split())}; write all timestamps in one zone") from None
+        raise DataError(f"{path}: column {config.time!r}: {' '.join(str(error).split())}; write all timestamps in one "
+                        "zone") from None
     bad = np.flatnonzero(read.isna())
     if len(bad):
         cell = column.iloc[bad[0]]
@@ -201,8 +203,8 @@ def _times(path: Path, frame: pd.DataFrame, config: SeriesConfig) -> pd.Datetime
         word, cure = (("repeats", "keep one row of a timestamp") if times[here] == times[here - 1]
                       else ("goes back behind", "sort the rows by time"))
         more = f" ({len(backwards)} such rows)" if len(backwards) > 1 else ""
-        raise DataError(f"{path}: {_row(here, path, config)}: {times[here]} {word} the timestamp before it, {times[here - 1]}{more}; "
-                        f"{cure}")
+        raise DataError(f"{path}: {_row(here, path, config)}: {times[here]} {word} the timestamp before it, "
+                        f"{times[here - 1]}{more}; {cure}")
     return times
 
 
@@ -214,15 +216,15 @@ def _on_the_grid(path: Path, times: pd.DatetimeIndex, numbers: pd.DataFrame, con
     place = grid.get_indexer(times)
     off = np.flatnonzero(place < 0)
     if len(off):
-        raise DataError(f"{path}: {_row(int(off[0]), path, config)}: {times[off[0]]} does not lie on the steps of {frequency.freqstr} "
-                        f"that begin at {times[0]} ({len(off)} such rows); correct it, or set data.frequency")
+        raise DataError(f"{path}: {_row(int(off[0]), path, config)}: {times[off[0]]} does not lie on the steps of "
+                        f"{frequency.freqstr} that begin at {times[0]} ({len(off)} such rows); correct it, or set data.frequency")
     gaps = np.flatnonzero(np.diff(place) > 1)
     if len(gaps) and config.fill == "none":
         first = int(gaps[0])
         lost = len(grid) - len(times)
-        raise DataError(f"{path}: {_row(first + 1, path, config)}: a gap: {times[first + 1]} follows {times[first]}, and the step is "
-                        f"{frequency.freqstr}; {lost} rows are missing in {len(gaps)} gaps; add them, or fill them with data.fill=linear "
-                        "or data.fill=forward")
+        raise DataError(f"{path}: {_row(first + 1, path, config)}: a gap: {times[first + 1]} follows {times[first]}, and the step "
+                        f"is {frequency.freqstr}; {lost} rows are missing in {len(gaps)} gaps; add them, or fill them with "
+                        "data.fill=linear or data.fill=forward")
     return grid, frequency, numbers.set_axis(times, axis=0).reindex(grid)
 
 
@@ -232,7 +234,8 @@ def _frequency(path: Path, times: pd.DatetimeIndex, config: SeriesConfig) -> pd.
         try:
             return pd.tseries.frequencies.to_offset(config.frequency)
         except ValueError:
-            raise ConfigError(f"data.frequency: pandas knows no step {config.frequency!r}; h, D, B, W, MS and 15min are some") from None
+            raise ConfigError(f"data.frequency: pandas knows no step {config.frequency!r}; h, D, B, W, MS and 15min are "
+                              "some") from None
     if len(times) < 3:
         raise DataError(f"{path}: {len(times)} rows are too few to see the step between timestamps; set data.frequency")
     # Over the first rows that are regular, so that months, which differ in length, are seen in spite of a gap later on.
@@ -253,8 +256,9 @@ def _refuse_missing(path: Path, numbers: pd.DataFrame, times: pd.DatetimeIndex |
     if len(holes) == 0:
         return
     shown = "; ".join(f"{_row(int(row), path, config)}: column {numbers.columns[column]!r}" for row, column in holes[:SHOWN])
-    raise DataError(f"{path}: {len(holes)} values are missing: {shown}{'; ...' if len(holes) > SHOWN else ''}; fill them in the inputs "
-                    "with data.fill=linear or data.fill=forward (they are not scored), or leave the columns out with data.targets")
+    raise DataError(f"{path}: {len(holes)} values are missing: {shown}{'; ...' if len(holes) > SHOWN else ''}; fill them in the "
+                    "inputs with data.fill=linear or data.fill=forward (they are not scored), or leave the columns out with "
+                    "data.targets")
 
 
 def _future(path: Path, numbers: pd.DataFrame, targets: list[str], config: SeriesConfig) -> int:
@@ -266,8 +270,9 @@ def _future(path: Path, numbers: pd.DataFrame, targets: list[str], config: Serie
     holes = np.argwhere(numbers[list(config.covariates)].iloc[len(numbers) - extra:].isna().to_numpy())
     if len(holes):
         row, column = holes[0]
-        raise DataError(f"{path}: {_row(len(numbers) - extra + int(row), path, config)}: the covariate {config.covariates[column]!r} is "
-                        "missing, in a row that is to be forecast; give every covariate there, or leave the row out")
+        raise DataError(f"{path}: {_row(len(numbers) - extra + int(row), path, config)}: the covariate "
+                        f"{config.covariates[column]!r} is missing, in a row that is to be forecast; give every covariate there, or "
+                        "leave the row out")
     return extra
 
 

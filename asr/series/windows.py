@@ -66,10 +66,10 @@ class Windows:
         start = max(lookback, first - int(self.offsets[0]))
         stop = last - int(self.offsets[-1])
         if stop <= start:
-            raise DataError(f"{self.series.path}: the {part} part, rows {first + 1} to {last}, has {last - first} rows: too few for "
-                            f"one window of {lookback} rows of input{' (which may lie before it)' if part != 'train' else ''} and "
-                            f"{len(self.offsets)} of forecast, {self.horizon} ahead; give more rows, another data.split, or a shorter "
-                            "lookback or horizon")
+            before = "" if part == "train" else " (which may lie before it)"
+            raise DataError(f"{self.series.path}: the {part} part, rows {first + 1} to {last}, has {last - first} rows: too few "
+                            f"for one window of {lookback} rows of input{before} and {len(self.offsets)} of forecast, "
+                            f"{self.horizon} ahead; give more rows, another data.split, or a shorter lookback or horizon")
         return np.arange(start, stop)
 
     def cut(self, values: np.ndarray, origins: np.ndarray, lookback: int | None = None) -> np.ndarray:
@@ -97,8 +97,8 @@ def make_windows(series: Series, data: SeriesConfig, forecast: HorizonConfig) ->
     """
     bounds = split(len(series) - series.future, data.split, series)
     first, last = bounds["train"]
-    moving = np.array([np.ptp(series.values[first:last][series.observed[first:last, c], c]) > 0 if series.observed[first:last, c].any()
-                       else False for c in range(len(series.names))])
+    seen = np.where(series.observed, series.values, np.nan)[first:last]
+    moving = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in seen.T])
     if not moving.all():
         names = [name for name, moves in zip(series.names, moving) if not moves]
         if not data.skip_constant or not moving.any():

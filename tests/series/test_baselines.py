@@ -31,7 +31,8 @@ def test_forecasts_without_a_fit(windows):
         assert make_baseline("last", windows).forecast(inputs[:, -1:])[n, step, c] == past[-1]
         assert make_baseline("mean:24", windows).forecast(inputs)[n, step, c] == pytest.approx(past.mean())
         assert make_baseline("seasonal:4", windows).forecast(inputs[:, -4:])[n, step, c] == past[-4:][step % 4]
-        assert make_baseline("profile:8x3", windows).forecast(inputs)[n, step, c] == pytest.approx(past.reshape(3, 8)[:, step % 8].mean())
+        mean = past.reshape(3, 8)[:, step % 8].mean()
+        assert make_baseline("profile:8x3", windows).forecast(inputs)[n, step, c] == pytest.approx(mean)
 
 
 def test_a_baseline_of_the_last_step_alone_is_the_last_of_all_steps():
@@ -99,7 +100,7 @@ def test_what_a_fit_sees_of_the_test_part_is_nothing():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["", "first", "last:3", "seasonal", "seasonal:0", "profile:24", "profile:24x", "ar:x", "linear:-3"])
+@pytest.mark.parametrize("name", ["", "first", "last:3", "seasonal", "seasonal:0", "profile:24", "profile:24x", "ar:x", "mean:-3"])
 def test_names_that_are_none(name):
     with pytest.raises(UsageError, match="write last, mean:L"):
         check_baselines([name])

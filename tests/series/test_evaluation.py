@@ -95,7 +95,8 @@ def test_the_summary_compares_the_first_with_the_others(windows, tmp_path):
     for name, scores in summary["scores"].items():
         assert scores["mse"]["interval"][0] <= scores["mse"]["value"] <= scores["mse"]["interval"][1], name
     difference = summary["differences"]["last"]["mse"]
-    assert difference["value"] == pytest.approx(summary["scores"]["nlinear:24"]["mse"]["value"] - summary["scores"]["last"]["mse"]["value"])
+    values = [summary["scores"][name]["mse"]["value"] for name in ("nlinear:24", "last")]
+    assert difference["value"] == pytest.approx(values[0] - values[1])
     assert difference["interval"][1] < 0  # far better than the last value, on a daily shape
     itself = summarise([results[0], results[0]], windows, "test", "scaled", 24)["differences"]["nlinear:24"]["mse"]
     assert itself == {"value": 0.0, "interval": [0.0, 0.0]}

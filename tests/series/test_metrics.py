@@ -35,11 +35,13 @@ def test_the_plain_formulas(missing, centre):
     errors = Errors.of(truth, forecast, centre)
     assert mse(errors) == pytest.approx(((truth - forecast)[known] ** 2).mean())
     assert mae(errors) == pytest.approx(np.abs(truth - forecast)[known].mean())
-    assert rse(errors) == pytest.approx(np.sqrt(((truth - forecast)[known] ** 2).sum() / ((truth[known] - truth[known].mean()) ** 2).sum()))
+    spread = ((truth[known] - truth[known].mean()) ** 2).sum()
+    assert rse(errors) == pytest.approx(np.sqrt(((truth - forecast)[known] ** 2).sum() / spread))
     per_series = [pearsonr(truth[..., c][known[..., c]], forecast[..., c][known[..., c]])[0] for c in range(3)]
     assert corr(errors) == pytest.approx(np.mean(per_series))
     scale = np.array([0.5, 1.0, 2.0])
-    assert mase(errors, scale) == pytest.approx(np.mean([np.abs(truth - forecast)[..., c][known[..., c]].mean() / scale[c] for c in range(3)]))
+    scaled = [np.abs(truth - forecast)[..., c][known[..., c]].mean() / scale[c] for c in range(3)]
+    assert mase(errors, scale) == pytest.approx(np.mean(scaled))
 
 
 def test_rse_and_corr_are_lstnets():

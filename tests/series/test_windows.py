@@ -17,6 +17,8 @@ from asr.errors import DataError
 from asr.series.table import Series
 from asr.series.windows import Windows, make_windows
 
+LONG, SHORT = HorizonConfig(lookback=10, horizon=5), HorizonConfig(lookback=5, horizon=4)
+
 
 def series_of(values: np.ndarray) -> Series:
     names = tuple(f"s{n}" for n in range(values.shape[1]))
@@ -24,7 +26,8 @@ def series_of(values: np.ndarray) -> Series:
 
 
 def windows_of(rows: int, split: tuple[float, float, float], lookback: int, horizon: int, steps: str = "all") -> Windows:
-    return make_windows(series_of(made_values(rows)), SeriesConfig(split=split), HorizonConfig(lookback=lookback, horizon=horizon, steps=steps))
+    forecast = HorizonConfig(lookback=lookback, horizon=horizon, steps=steps)
+    return make_windows(series_of(made_values(rows)), SeriesConfig(split=split), forecast)
 
 
 def test_the_counts_of_the_published_protocols():
@@ -68,11 +71,11 @@ def test_the_scale_is_that_of_the_training_rows_alone():
     values = made_values(200)
     values[120:] *= 50
     split = (120.0, 40.0, 40.0)
-    scaler = make_windows(series_of(values), SeriesConfig(split=split), HorizonConfig(lookback=10, horizon=5)).scaler
+    scaler = make_windows(series_of(values), SeriesConfig(split=split), LONG).scaler
     np.testing.assert_allclose(scaler.shift, values[:120].mean(axis=0))
     np.testing.assert_allclose(scaler.scale, values[:120].std(axis=0))
     np.testing.assert_allclose(scaler.backward(scaler.forward(values)), values)
-    whole = make_windows(series_of(values), SeriesConfig(split=split, scale="maxabs_file"), HorizonConfig(lookback=10, horizon=5)).scaler
+    whole = make_windows(series_of(values), SeriesConfig(split=split, scale="maxabs_file"), LONG).scaler
     np.testing.assert_array_equal(whole.scale, np.abs(values).max(axis=0))  # the leak of LSTNet's protocol, and it is named so
 
 
@@ -81,7 +84,7 @@ def test_values_that_were_filled_have_no_part_in_scale_or_targets():
     observed = np.ones(values.shape, bool)
     observed[10:20, 0] = False
     spoiled = np.where(observed, values, 1e6)
-    windows = make_windows(replace(series_of(spoiled), observed=observed), SeriesConfig(split=(60, 20, 20)), HorizonConfig(lookback=5, horizon=4))
+    windows = make_windows(replace(series_of(spoiled), observed=observed), SeriesConfig(split=(60, 20, 20)), SHORT)
     np.testing.assert_allclose(windows.scaler.shift[0], np.delete(values[:60, 0], np.s_[10:20]).mean())
     targets = windows.targets(spoiled, np.array([8]))
     assert np.isnan(targets[0, :, 0]).tolist() == [False, False, True, True] and not np.isnan(targets[0, :, 1:]).any()
@@ -91,17 +94,17 @@ def test_constant_columns_are_named_or_left_out():
     values = made_values(100)
     values[:60, 1] = 4.0  # over training; that it moves later is no help
     series = series_of(values)
-    with pytest.raises(DataError, match=r"training rows 1 to 60, 's1' never changes.*data\.targets, or with data\.skip_constant=true"):
-        make_windows(series, SeriesConfig(split=(60, 20, 20)), HorizonConfig(lookback=5, horizon=4))
-    windows = make_windows(series, SeriesConfig(split=(60, 20, 20), skip_constant=True), HorizonConfig(lookback=5, horizon=4))
+    with pytest.raises(DataError, match=r"training rows 1 to 60, 's1' never changes.*data\.targets, or with data\.skip_constant"):
+        make_windows(series, SeriesConfig(split=(60, 20, 20)), SHORT)
+    windows = make_windows(series, SeriesConfig(split=(60, 20, 20), skip_constant=True), SHORT)
     assert windows.series.names == ("s0", "s2")
     np.testing.assert_array_equal(windows.series.values, values[:, [0, 2]])
     with pytest.raises(DataError, match="never change"):
-        make_windows(series_of(np.ones((100, 2))), SeriesConfig(split=(60, 20, 20), skip_constant=True), HorizonConfig(lookback=5, horizon=4))
+        make_windows(series_of(np.ones((100, 2))), SeriesConfig(split=(60, 20, 20), skip_constant=True), SHORT)
 
 
 @pytest.mark.parametrize(("rows", "split", "lookback", "horizon", "said"), [
-    (100, (60, 20, 20), 58, 4, "the train part, rows 1 to 60, has 60 rows: too few for one window of 58 rows of input and 4 of forecast"),
+    (100, (60, 20, 20), 58, 4, "train part, rows 1 to 60, has 60 rows: too few for one window of 58 rows of input and 4 of"),
     (100, (60, 20, 20), 10, 21, "the validation part, rows 61 to 80, has 20 rows: too few"),
     (100, (60, 20, 21), 10, 4, "data.split asks for 101 rows, and there are 100"),
 ])
