@@ -271,8 +271,8 @@ def _future(path: Path, numbers: pd.DataFrame, targets: list[str], config: Serie
     if len(holes):
         row, column = holes[0]
         raise DataError(f"{path}: {_row(len(numbers) - extra + int(row), path, config)}: the covariate "
-                        f"{config.covariates[column]!r} is missing, in a row that is to be forecast; give every covariate there, or "
-                        "leave the row out")
+                        f"{config.covariates[column]!r} is missing, in a row that is to be forecast; give every covariate there, "
+                        "or leave the row out")
     return extra
 
 
