@@ -345,12 +345,74 @@ class SeriesConfig(Section):
 
 
 class HorizonConfig(Section):
-    """What is forecast from what."""
+    """What is forecast from what, and what stands around the network."""
 
     lookback: int = Field(336, ge=2, description="rows of a window that the network sees")
     horizon: int = Field(96, ge=1, description="rows ahead")
     steps: Literal["all", "last"] = Field("all", description="forecast every row of the horizon, or its last alone")
     units: Literal["scaled", "original"] = Field("scaled", description="units of the scores: after `data.scale`, or of the file")
+    channels: Literal["independent", "joint"] = Field("independent", description="one network for each series by itself, its weights "
+                                                                               "shared, or all series as one input")
+    normalise: Literal["none", "last", "mean", "standard"] = Field(
+        "last", description="taken from each window, and given back to its forecast: the last value, the mean, or mean and deviation")
+    skip: Literal["none", "linear", "seasonal"] = Field(
+        "none", description="a linear forecast beside the network: of the rows of the window, or of its periods, place by place")
+    skip_rows: int = Field(0, ge=0, description="linear: how many rows at the window's end it sees; 0 for all")
+    period: int = Field(24, ge=1, description="seasonal: rows in a period; divides lookback")
+    decoder: Literal["direct", "parallel"] = Field("parallel", description="all steps from the state in one linear map, or segment by "
+                                                                         "segment, each by one GRU step from the same state")
+    segment: int = Field(24, ge=1, description="parallel: rows in a segment")
+    loss: Literal["mse", "mae", "huber"] = "mae"
+    quantiles: tuple[float, ...] = Field((), description="forecast these as well, by the pinball loss in place of `loss`; 0.5, the "
+                                                       "point forecast, among them")
+    interval: float = Field(0.8, gt=0, lt=1, description="without quantiles: the interval of a forecast, as wide as validation errors "
+                                                        "were at its step")
+
+    @model_validator(mode="after")
+    def _fits(self) -> HorizonConfig:
+        if any(not 0 < level < 1 for level in self.quantiles) or list(self.quantiles) != sorted(set(self.quantiles)):
+            raise ValueError(f"quantiles must rise, between 0 and 1: {list(self.quantiles)}")
+        if self.quantiles and 0.5 not in self.quantiles:
+            raise ValueError("quantiles must hold 0.5, the point forecast")
+        if self.skip == "seasonal" and self.lookback % self.period:
+            raise ValueError(f"lookback {self.lookback} must be a multiple of period {self.period}, for the seasonal skip")
+        if self.skip_rows > self.lookback:
+            raise ValueError(f"skip_rows {self.skip_rows} must not exceed lookback {self.lookback}")
+        return self
+
+
+class ForecastTrainingConfig(LoopConfig):
+    """The training of a forecaster."""
+
+    batch_size: int = Field(32, ge=1, description="windows in a batch, each with all its series")
+    stride: int = Field(1, ge=1, description="an epoch takes every so many-th window, from a place drawn anew for each epoch")
+    monitor: Literal["loss", "mse", "mae"] = Field("mse", description="what `best` means, on validation, in `forecast.units`")
+
+
+FORECAST_MODEL = ModelConfig(conv=ConvConfig(layers=(), over="time", norm="none"), stacking=24, projection=128,
+                             rnn=RnnConfig(hidden=128, layers=1, bidirectional=False, norm="none"))
+
+
+class ForecastConfig(Section):
+    """Everything the training of a forecaster needs to know, apart from where its table lies."""
+
+    seed: int = Field(1, ge=0)
+    data: SeriesConfig = SeriesConfig()
+    forecast: HorizonConfig = HorizonConfig()
+    model: ModelConfig = FORECAST_MODEL
+    training: ForecastTrainingConfig = ForecastTrainingConfig()
+
+    @model_validator(mode="after")
+    def _together(self) -> ForecastConfig:
+        joined = self.model.conv.subsampling * self.model.stacking
+        if self.forecast.lookback % joined:
+            raise ValueError(f"forecast.lookback {self.forecast.lookback} must be a multiple of {joined}, the rows that "
+                             "model.conv strides and model.stacking make one frame of: the last frame would be part padding")
+        if self.model.conv.over == "image":
+            raise ValueError("model.conv.over: image is for video; a series needs time")
+        if self.model.architecture == "parallel" and self.model.fusion.level == "utterance":
+            raise ValueError("model.fusion.level: utterance is for classification; a forecaster reads the last frame")
+        return self
 
 
 # ----------------------------------------------------------------------------------------------------- loader
