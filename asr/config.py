@@ -351,22 +351,21 @@ class HorizonConfig(Section):
     horizon: int = Field(96, ge=1, description="rows ahead")
     steps: Literal["all", "last"] = Field("all", description="forecast every row of the horizon, or its last alone")
     units: Literal["scaled", "original"] = Field("scaled", description="units of the scores: after `data.scale`, or of the file")
-    channels: Literal["independent", "joint"] = Field("independent", description="one network for each series by itself, its weights "
-                                                                               "shared, or all series as one input")
+    channels: Literal["independent", "joint"] = Field(
+        "independent", description="every series by itself, through the same weights; or all series as one input")
     normalise: Literal["none", "last", "mean", "standard"] = Field(
-        "last", description="taken from each window, and given back to its forecast: the last value, the mean, or mean and deviation")
+        "last", description="taken from a window, and given back to its forecast: the last value, the mean, or mean and deviation")
     skip: Literal["none", "linear", "seasonal"] = Field(
         "none", description="a linear forecast beside the network: of the rows of the window, or of its periods, place by place")
     skip_rows: int = Field(0, ge=0, description="linear: how many rows at the window's end it sees; 0 for all")
     period: int = Field(24, ge=1, description="seasonal: rows in a period; divides lookback")
-    decoder: Literal["direct", "parallel"] = Field("parallel", description="all steps from the state in one linear map, or segment by "
-                                                                         "segment, each by one GRU step from the same state")
+    decoder: Literal["direct", "parallel"] = Field(
+        "parallel", description="all steps from the state in one linear map, or segment by segment, each by one GRU step from it")
     segment: int = Field(24, ge=1, description="parallel: rows in a segment")
     loss: Literal["mse", "mae", "huber"] = "mae"
-    quantiles: tuple[float, ...] = Field((), description="forecast these as well, by the pinball loss in place of `loss`; 0.5, the "
-                                                       "point forecast, among them")
-    interval: float = Field(0.8, gt=0, lt=1, description="without quantiles: the interval of a forecast, as wide as validation errors "
-                                                        "were at its step")
+    quantiles: tuple[float, ...] = Field(
+        (), description="forecast these as well, by the pinball loss in place of `loss`; 0.5, the point forecast, among them")
+    interval: float = Field(0.8, gt=0, lt=1, description="without quantiles: the share of validation errors that an interval holds")
 
     @model_validator(mode="after")
     def _fits(self) -> HorizonConfig:
@@ -386,6 +385,7 @@ class ForecastTrainingConfig(LoopConfig):
 
     batch_size: int = Field(32, ge=1, description="windows in a batch, each with all its series")
     stride: int = Field(1, ge=1, description="an epoch takes every so many-th window, from a place drawn anew for each epoch")
+    validation_stride: int = Field(1, ge=1, description="measure every so many-th window of validation while training")
     monitor: Literal["loss", "mse", "mae"] = Field("mse", description="what `best` means, on validation, in `forecast.units`")
 
 

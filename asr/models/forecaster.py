@@ -17,7 +17,7 @@ class Forecaster(nn.Module):
     """Windows of C series and K covariates -> S steps of each series, in Q quantiles (one: the point forecast).
 
     With `forecast.channels: independent` every series goes through the network by itself, with the covariates beside it, and
-    all share its weights; with ``joint`` they are one input. The output layer begins at zero: a network that has learned
+    all share its weights; with ``joint`` they are one input. Beside a skip the output layer begins at zero: what has learned
     nothing forecasts what the normalisation and the skip give. A window has the same forecast alone and in any batch.
     """
 
@@ -38,6 +38,9 @@ class Forecaster(nn.Module):
         decoder = {"direct": DirectDecoder, "parallel": ParallelDecoder}[forecast.decoder]
         self.decoder = decoder(forecast, offsets, dim, series if self.independent else 1, width, covariates, config.model.dropout)
         self.skip = Skip(forecast, offsets)
+        if forecast.skip != "none":
+            nn.init.zeros_(self.decoder.output.weight)
+            nn.init.zeros_(self.decoder.output.bias)
 
     def forward(self, inputs: Tensor, covariates: Tensor | None = None) -> Tensor:
         """inputs (B, L, C) float32, covariates (B, L + horizon, K) of the window and the rows ahead -> (B, S, C, Q)."""
@@ -86,14 +89,13 @@ def window_statistics(inputs: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 class DirectDecoder(nn.Module):
     """All steps at once: one linear map of the state, and of the covariates ahead."""
 
-    def __init__(self, config: HorizonConfig, offsets: list[int], dim: int, series: int, width: int, covariates: int, dropout: float):
+    def __init__(self, config: HorizonConfig, offsets: list[int], dim: int, series: int, width: int, covariates: int,
+                 dropout: float):
         super().__init__()
         self.steps, self.width = len(offsets), width
         self.known = nn.Linear(covariates * config.horizon, dim) if covariates else None
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(dim, self.steps * width)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
 
     def forward(self, state: Tensor, ahead: Tensor | None) -> Tensor:
         """state (N, D), ahead (N, horizon, K) -> (N, S, width)."""
@@ -111,7 +113,8 @@ class ParallelDecoder(nn.Module):
     for both.
     """
 
-    def __init__(self, config: HorizonConfig, offsets: list[int], dim: int, series: int, width: int, covariates: int, dropout: float):
+    def __init__(self, config: HorizonConfig, offsets: list[int], dim: int, series: int, width: int, covariates: int,
+                 dropout: float):
         super().__init__()
         self.offsets, self.width, self.segment = offsets, width, config.segment
         self.first = offsets[0] // config.segment  # segments before the first step that is asked for are not made
@@ -123,8 +126,6 @@ class ParallelDecoder(nn.Module):
         self.cell = nn.GRUCell(dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(dim, config.segment * width)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
 
     def forward(self, state: Tensor, ahead: Tensor | None) -> Tensor:
         """state (N, D), N = B·C with the series innermost where they are told apart; ahead (N, horizon, K) -> (N, S, width)."""
@@ -152,8 +153,8 @@ class ParallelDecoder(nn.Module):
 class Skip(nn.Module):
     """A linear forecast beside the network, one map for all series.
 
-    ``linear``: of the last rows of the window, from zero on; LSTNet's autoregressive part (Lai et al., 2018) where the rows are few,
-    NLinear or Linear (Zeng et al., 2023) where it sees all of them. ``seasonal``: place by place of the period, the coming periods
+    ``linear``: of the last rows of the window, from zero on; LSTNet's autoregressive part (Lai et al., 2018) where the rows are
+    few, NLinear or Linear (Zeng et al., 2023) where it sees all. ``seasonal``: place by place of the period, the coming periods
     of the past ones, from their mean on (Lin et al., "SparseTSF", ICML 2024).
     """
 

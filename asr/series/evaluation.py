@@ -104,6 +104,7 @@ def summarise(results: Iterable[Result], windows: Windows, part: str, units: str
             "steps": len(windows.offsets), "season": season, "windows": len(origins),
             "rows": [int(origins[0] + windows.offsets[0]) + 1, int(origins[-1] + windows.offsets[-1]) + 1],
             "cells": int(results[0].errors.sums[:, :, 0].sum()), "confidence": CONFIDENCE, "blocks": draws.blocks,
+            "centre": results[0].errors.centre.tolist(),
             "scores": scores, "compared": first, "differences": differences}
 
 

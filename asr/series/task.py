@@ -33,10 +33,11 @@ class WindowBatch(TensorBatch):
 class WindowDataset:
     """The windows of a part as items, asked for as (epoch, index): the origin, and what belongs to it.
 
-    With ``stride`` an epoch has every so many-th window, from a place that is drawn for each epoch from (seed, epoch).
+    With ``stride`` an epoch has every so many-th window, from a place that is drawn for each epoch from (seed, epoch); without a
+    seed from the first one on, the same in every epoch.
     """
 
-    def __init__(self, windows: Windows, part: str, stride: int = 1, seed: int = 0):
+    def __init__(self, windows: Windows, part: str, stride: int = 1, seed: int | None = None):
         self.origins, self.stride, self.seed = windows.origins(part), min(stride, len(windows.origins(part))), seed
         self.lookback, self.ahead, self.offsets = windows.lookback, windows.horizon, windows.offsets
         self.values = windows.scaled.astype(np.float32)
@@ -50,7 +51,7 @@ class WindowDataset:
     def __getitem__(self, item: tuple[int, int]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(epoch, index) -> origin, inputs (L, C), covariates (L + horizon, K), targets (S, C), known (S, C)."""
         epoch, index = item
-        start = int(np.random.default_rng([self.seed, epoch]).integers(self.stride)) if self.stride > 1 else 0
+        start = 0 if self.seed is None else int(np.random.default_rng([self.seed, epoch]).integers(self.stride))
         origin = int(self.origins[index * self.stride + start])
         rows = origin + self.offsets
         known = self.observed[rows]
@@ -67,9 +68,10 @@ def collate(examples: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray, np
 def window_data(windows: Windows, config: ForecastConfig) -> TaskData:
     """Training and validation windows in batches."""
     training = config.training
-    parts = [WindowDataset(windows, "train", training.stride, config.seed), WindowDataset(windows, "validation")]
-    train, dev = ((part, np.ones(len(part))) for part in parts)
-    return TaskData(train, dev, collate, config.seed, training, most=training.batch_size)
+    train = WindowDataset(windows, "train", training.stride, config.seed)
+    dev = WindowDataset(windows, "validation", training.validation_stride)
+    sized = [(part, np.ones(len(part))) for part in (train, dev)]
+    return TaskData(*sized, collate, config.seed, training, most=training.batch_size)
 
 
 class ForecastTask(Task):
@@ -84,10 +86,6 @@ class ForecastTask(Task):
         unit = windows.scaler.scale if config.forecast.units == "original" else np.ones(len(windows.series.names))
         self.unit = torch.from_numpy(unit.astype(np.float32))
         self.sums = [0.0, 0.0, 0.0, 0.0]
-
-    def __deepcopy__(self, memo: dict[int, object]) -> ForecastTask:
-        copied = super().__deepcopy__(memo) if hasattr(super(), "__deepcopy__") else self
-        return copied
 
     def losses(self, batch: WindowBatch, generator: torch.Generator) -> tuple[Tensor, int]:
         """The summed loss of each window, (B,) float32, and the number of observed targets in the batch."""
@@ -117,7 +115,7 @@ class ForecastTask(Task):
 
 
 def value_losses(outputs: Tensor, targets: Tensor, loss: str, quantiles: Sequence[float]) -> Tensor:
-    """outputs (B, S, C, Q), targets (B, S, C) -> the loss of every value (B, S, C): pinball with ``quantiles``, else as ``loss`` says.
+    """outputs (B, S, C, Q), targets (B, S, C) -> the loss of every value (B, S, C): pinball with ``quantiles``, else ``loss``.
 
     The pinball loss is Koenker and Bassett's (1978), doubled, so that of the median alone is the absolute error.
     """

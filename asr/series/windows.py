@@ -37,11 +37,13 @@ class Windows:
 
     A window is named by its origin: the first row after the inputs. Its inputs are rows ``origin - lookback`` to
     ``origin - 1``, its targets the rows ``origin + offsets``. A window belongs to the part in which all its targets lie;
-    the inputs of validation and test reach back into the part before, so every row of them is forecast.
+    the inputs of validation and test reach back into the part before, so every row of them is forecast. ``scaler`` is the scale
+    of the values, ``known`` that of the covariates.
     """
 
     series: Series
     scaler: Scaler
+    known: Scaler
     bounds: dict[str, tuple[int, int]]
     lookback: int
     offsets: np.ndarray
@@ -51,10 +53,19 @@ class Windows:
         """Rows from the origin to the last target, both counted."""
         return int(self.offsets[-1]) + 1
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Windows:
+        """Itself: averaging copies a training task, and must not copy the table with it."""
+        return self
+
     @property
     def scaled(self) -> np.ndarray:
         """(T, C) float64: the values in units of the network."""
         return self.scaler.forward(self.series.values)
+
+    @property
+    def covariates(self) -> np.ndarray:
+        """(T, K) float64: the covariates in units of the network, by their own scale."""
+        return self.known.forward(self.series.covariates)
 
     def origins(self, part: str, lookback: int | None = None) -> np.ndarray:
         """(N,) int64: the origins of every window of a part; with another ``lookback`` for a forecaster that sees less or more.
@@ -89,14 +100,25 @@ class Windows:
             yield origins[start:start + size]
 
 
-def make_windows(series: Series, data: SeriesConfig, forecast: HorizonConfig) -> Windows:
+def make_windows(series: Series, data: SeriesConfig, forecast: HorizonConfig,
+                 scales: tuple[Scaler, Scaler] | None = None) -> Windows:
     """Split, find constant columns, fit the scale, and know every window.
 
-    Raises DataError where a part has fewer rows than a window, or a target does not change over the training rows (its
-    scale would be zero), unless ``data.skip_constant`` leaves such targets out.
+    With ``scales``, of the values and of the covariates, a model's own are taken, and the columns are left as they are.
+    Raises DataError where there are fewer rows than the split asks for, or a target does not change over the training rows
+    (its scale would be zero), unless ``data.skip_constant`` leaves such targets out.
     """
     bounds = split(len(series) - series.future, data.split, series)
     first, last = bounds["train"]
+    if scales is None:
+        series = _moving(series, data, first, last)
+        scales = fit_scaler(series, data.scale, first, last), fit_covariates(series, first, last)
+    offsets = np.arange(forecast.horizon) if forecast.steps == "all" else np.array([forecast.horizon - 1])
+    return Windows(series, *scales, bounds, forecast.lookback, offsets)
+
+
+def _moving(series: Series, data: SeriesConfig, first: int, last: int) -> Series:
+    """The series without the columns that do not change over the training rows, where they may be left out."""
     seen = np.where(series.observed, series.values, np.nan)[first:last]
     moving = np.array([len(np.unique(column[~np.isnan(column)])) > 1 for column in seen.T])
     if not moving.all():
@@ -107,11 +129,7 @@ def make_windows(series: Series, data: SeriesConfig, forecast: HorizonConfig) ->
                             f"{'it' if len(names) == 1 else 'them'} out with data.targets, or with data.skip_constant=true")
         series = replace(series, names=tuple(name for name, moves in zip(series.names, moving) if moves),
                          values=series.values[:, moving], observed=series.observed[:, moving])
-    offsets = np.arange(forecast.horizon) if forecast.steps == "all" else np.array([forecast.horizon - 1])
-    windows = Windows(series, fit_scaler(series, data.scale, first, last), bounds, forecast.lookback, offsets)
-    windows.origins("train")
-    windows.origins("validation")
-    return windows
+    return series
 
 
 def split(rows: int, shares: tuple[float, float, float], series: Series) -> dict[str, tuple[int, int]]:
@@ -134,3 +152,10 @@ def fit_scaler(series: Series, kind: str, first: int, last: int) -> Scaler:
     if kind == "maxabs_file":
         return Scaler(np.zeros(count), np.nanmax(np.abs(seen), axis=0))
     return Scaler(np.zeros(count), np.ones(count))
+
+
+def fit_covariates(series: Series, first: int, last: int) -> Scaler:
+    """Mean and deviation of the covariates over the training rows; one that does not change there keeps its size."""
+    known = series.covariates[first:last]
+    deviation = known.std(axis=0)
+    return Scaler(known.mean(axis=0), np.where(deviation > 0, deviation, 1.0))

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Download and unpack a corpus; sourced by recipe.sh, whose log and die it calls.
 
-# fetch URL FILE: FILE appears under its name only when it is whole. What an interrupted download left (FILE.part) is
-# continued where the server allows it, and begun again where it does not.
+# fetch URL FILE [SHA256]: FILE appears under its name only when it is whole, and what it should be. What an interrupted
+# download left (FILE.part) is continued where the server allows it, and begun again where it does not.
 fetch() {
-  local url=$1 file=$2
+  local url=$1 file=$2 sum=${3-}
   [ ! -f "$file" ] || return 0
   mkdir -p "$(dirname "$file")"
   log "downloading $url"
@@ -19,6 +19,10 @@ fetch() {
       die "cannot download $url: look at the network, or give a copy you have with --corpus DIR; calling again continues"
   else
     die "downloading needs curl or wget: install one, or give a copy of the corpus with --corpus DIR"
+  fi
+  if [ -n "$sum" ] && ! printf '%s  %s\n' "$sum" "$file.part" | sha256sum --check --status; then
+    rm -f "$file.part"
+    die "$url: not the file this recipe was made for (its SHA-256 is another); call again, or give a copy with --corpus DIR"
   fi
   mv "$file.part" "$file"
 }

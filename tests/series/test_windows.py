@@ -110,7 +110,9 @@ def test_constant_columns_are_named_or_left_out():
 ])
 def test_too_few_rows(rows, split, lookback, horizon, said):
     with pytest.raises(DataError, match=said):
-        windows_of(rows, split, lookback, horizon)
+        windows = windows_of(rows, split, lookback, horizon)
+        for part in ("train", "validation"):
+            windows.origins(part)
 
 
 def test_a_test_part_is_needed_only_when_it_is_asked_for():
