@@ -106,7 +106,7 @@ class ForecastTask(Task):
         wrong = (point_of(outputs, self.config.forecast.quantiles) - batch.targets) * batch.known * self.unit.to(outputs.device)
         found = (self._losses(outputs, batch).sum(), wrong.square().sum(dtype=torch.float64), wrong.abs().sum(dtype=torch.float64),
                  batch.known.sum())
-        self.sums = [total + float(value) for total, value in zip(self.sums, found)]
+        self.sums = [total + float(value.detach()) for total, value in zip(self.sums, found)]
 
     def measured(self) -> dict[str, float]:
         """Loss, MSE and MAE per observed target; the last two in `forecast.units`."""
