@@ -355,9 +355,10 @@ class HorizonConfig(Section):
         "independent", description="every series by itself, through the same weights; or all series as one input")
     normalise: Literal["none", "last", "mean", "standard"] = Field(
         "last", description="taken from a window, and given back to its forecast: the last value, the mean, or mean and deviation")
-    skip: Literal["none", "linear", "seasonal"] = Field(
-        "none", description="a linear forecast beside the network: of the rows of the window, or of its periods, place by place")
-    skip_rows: int = Field(0, ge=0, description="linear: how many rows at the window's end it sees; 0 for all")
+    skip: Literal["none", "linear", "ridge", "seasonal"] = Field(
+        "none", description="a linear forecast beside the network: of the window's rows, learned with it or fitted before; or of "
+                            "its periods, place by place")
+    skip_rows: int = Field(0, ge=0, description="linear, ridge: how many rows at the window's end it sees; 0 for all")
     period: int = Field(24, ge=1, description="seasonal: rows in a period; divides lookback")
     decoder: Literal["direct", "parallel"] = Field(
         "parallel", description="all steps from the state in one linear map, or segment by segment, each by one GRU step from it")
@@ -389,8 +390,29 @@ class ForecastTrainingConfig(LoopConfig):
     monitor: Literal["loss", "mse", "mae"] = Field("mse", description="what `best` means, on validation, in `forecast.units`")
 
 
-FORECAST_MODEL = ModelConfig(conv=ConvConfig(layers=(), over="time", norm="none"), stacking=24, projection=128,
-                             rnn=RnnConfig(hidden=128, layers=1, bidirectional=False, norm="none"))
+class ForecastConvConfig(ConvConfig):
+    """Convolutions over time; none where nothing else is said."""
+
+    layers: tuple[ConvLayerConfig, ...] = Field((), description="may be empty: recurrence alone")
+    over: Literal["spectrogram", "time", "image"] = "time"
+    norm: Literal["batch", "layer", "none"] = "none"
+
+
+class ForecastRnnConfig(RnnConfig):
+    """One recurrent layer that reads up to the last row."""
+
+    layers: int = Field(1, ge=0, description="0 leaves the recurrence out")
+    bidirectional: bool = False
+    norm: Literal["batch", "layer", "none"] = "none"
+
+
+class ForecastModelConfig(ModelConfig):
+    """The same network with other defaults: patches of rows, then one GRU."""
+
+    conv: ForecastConvConfig = ForecastConvConfig()
+    stacking: int = Field(24, ge=1, description="cascade only: frames joined into one before the context")
+    projection: int = Field(128, ge=0, description="width between convolutions and what follows; 0 leaves it out")
+    rnn: ForecastRnnConfig = ForecastRnnConfig()
 
 
 class ForecastConfig(Section):
@@ -399,7 +421,7 @@ class ForecastConfig(Section):
     seed: int = Field(1, ge=0)
     data: SeriesConfig = SeriesConfig()
     forecast: HorizonConfig = HorizonConfig()
-    model: ModelConfig = FORECAST_MODEL
+    model: ForecastModelConfig = ForecastModelConfig()
     training: ForecastTrainingConfig = ForecastTrainingConfig()
 
     @model_validator(mode="after")

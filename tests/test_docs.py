@@ -16,7 +16,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from asr.cli.main import app
-from asr.config import Config, Section
+from asr.config import Config, ForecastConfig, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -61,8 +61,8 @@ def words(annotation: object) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(words, inner))
     if origin is tuple:
-        what = words(inner[0])
-        return f"list of {what}s" if inner[-1] is Ellipsis else f"pair of {what}s"
+        what = words(inner[0]) + ("" if typing.get_origin(inner[0]) is typing.Literal else "s")
+        return f"list of {what}" if inner[-1] is Ellipsis else f"pair of {what}" if len(inner) == 2 else f"three {what}"
     return "layer" if section_in(annotation) else NAMES[annotation]
 
 
@@ -77,21 +77,40 @@ def default_of(field: FieldInfo) -> str:
     return "required" if field.is_required() else f"`{plain(field.default)}`"
 
 
-def documented() -> dict[str, tuple[str, str, str]]:
-    """Key path -> type, default and meaning of docs/configuration.md."""
-    rows = re.findall(r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*) \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE)
+def own_keys(root: type[Section]) -> list[tuple[str, FieldInfo]]:
+    """The keys of another tree that a recogniser's does not have, or not with this type, default and meaning."""
+    shared = {path: (type_of(field), default_of(field), field.description) for path, field in keys()}
+    return [(path, field) for path, field in keys(root)
+            if shared.get(path) != (type_of(field), default_of(field), field.description)]
+
+
+# Where the rows of each tree stand on the page: those of a recogniser first, of others what is theirs alone.
+TREES = {"# Configuration": keys(), "## Forecasting": own_keys(ForecastConfig)}
+
+
+def documented(tree: str) -> dict[str, tuple[str, str, str]]:
+    """Key path -> type, default and meaning of the part of docs/configuration.md that describes a tree."""
+    page = (ROOT / "docs/configuration.md").read_text()
+    starts = sorted(page.index(f"{heading}\n") for heading in TREES)
+    start = page.index(f"{tree}\n")
+    part = page[start:next((other for other in starts if other > start), len(page))]
+    rows = re.findall(r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*) \|$", part, re.MULTILINE)
     assert len(rows) == len({row[0] for row in rows}), "a key comes twice"
     return {key: (kind, default, meaning) for key, kind, default, meaning in rows}
 
 
-def test_every_key_is_documented_and_no_other():
-    assert sorted(documented()) == sorted(path for path, _ in keys())
-    assert len(documented()) > 70
+@pytest.mark.parametrize("tree", TREES)
+def test_every_key_is_documented_and_no_other(tree):
+    assert sorted(documented(tree)) == sorted(path for path, _ in TREES[tree])
+    assert len(documented("# Configuration")) > 70
 
 
-@pytest.mark.parametrize(("path", "field"), keys(), ids=[path for path, _ in keys()])
-def test_a_key_has_its_type_default_and_a_meaning(path, field):
-    kind, default, meaning = documented()[path]
+EVERY = [(tree, path, field) for tree, found in TREES.items() for path, field in found]
+
+
+@pytest.mark.parametrize(("tree", "path", "field"), EVERY, ids=[f"{tree.strip('# ')}-{path}" for tree, path, _ in EVERY])
+def test_a_key_has_its_type_default_and_a_meaning(tree, path, field):
+    kind, default, meaning = documented(tree)[path]
     assert (kind, default) == (type_of(field), default_of(field))
     assert len(meaning) > 5 and (not field.description or meaning.startswith(field.description))
 
@@ -182,5 +201,5 @@ def test_every_command_is_in_the_documentation(name):
 
 
 if __name__ == "__main__":
-    for path, field in keys():
+    for _, path, field in EVERY:
         print(f"| `{path}` | {type_of(field)} | {default_of(field)} | {field.description or ''} |")

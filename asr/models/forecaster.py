@@ -154,16 +154,17 @@ class Skip(nn.Module):
     """A linear forecast beside the network, one map for all series.
 
     ``linear``: of the last rows of the window, from zero on; LSTNet's autoregressive part (Lai et al., 2018) where the rows are
-    few, NLinear or Linear (Zeng et al., 2023) where it sees all. ``seasonal``: place by place of the period, the coming periods
-    of the past ones, from their mean on (Lin et al., "SparseTSF", ICML 2024).
+    few, NLinear or Linear (Zeng et al., 2023) where it sees all. ``ridge``: the same map, fitted by least squares before training
+    (`asr.series.linear`) and left as it is, so the network learns what a line leaves over. ``seasonal``: place by place of the
+    period, the coming periods of the past ones, from their mean on (Lin et al., "SparseTSF", ICML 2024).
     """
 
     def __init__(self, config: HorizonConfig, offsets: list[int]):
         super().__init__()
         self.kind, self.offsets, self.period = config.skip, offsets, config.period
         self.rows = config.skip_rows or config.lookback
-        if self.kind == "linear":
-            self.map = nn.Linear(self.rows, len(offsets))
+        if self.kind in ("linear", "ridge"):
+            self.map = nn.Linear(self.rows, len(offsets)).requires_grad_(self.kind == "linear")
             nn.init.zeros_(self.map.weight)
             nn.init.zeros_(self.map.bias)
         elif self.kind == "seasonal":
@@ -171,12 +172,18 @@ class Skip(nn.Module):
             self.map = nn.Linear(past, math.ceil(config.horizon / config.period), bias=False)
             nn.init.constant_(self.map.weight, 1 / past)
 
+    def set_map(self, weights: Tensor) -> None:
+        """Put a fitted map in place: ``weights`` (rows + 1, S), of the rows and last of the constant."""
+        with torch.no_grad():
+            self.map.weight.copy_(weights[:-1].T)  # (rows, S) -> (S, rows)
+            self.map.bias.copy_(weights[-1])
+
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, L, C) normalised -> (B, S, C)."""
         if self.kind == "none":
             return inputs.new_zeros(len(inputs), len(self.offsets), inputs.shape[2])
         by_series = inputs.transpose(1, 2)  # (B, L, C) -> (B, C, L)
-        if self.kind == "linear":
+        if self.kind in ("linear", "ridge"):
             return self.map(by_series[..., -self.rows:]).transpose(1, 2)  # (B, C, S) -> (B, S, C)
         places = by_series.unflatten(2, (-1, self.period)).transpose(2, 3)  # (B, C, N, P) -> (B, C, P, N)
         ahead = self.map(places).transpose(2, 3).flatten(2)  # (B, C, P, M) -> (B, C, M, P) -> (B, C, M·P)

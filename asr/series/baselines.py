@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asr.errors import DataError, UsageError
+from asr.series.linear import fit_linear, statistics
 from asr.series.windows import Windows
 
-RIDGES = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # times the mean squared input
 KINDS = ("last", "mean:L", "seasonal:P", "profile:PxN", "ar:P", "linear:L", "nlinear:L")
 
 
@@ -86,88 +86,25 @@ def _checked(baseline: Baseline, windows: Windows) -> Baseline:
     return baseline
 
 
-# --------------------------------------------------------------------------------------------------- linear maps
-
-
 def _fitted(name: str, kind: str, lookback: int, windows: Windows) -> Baseline:
-    """One linear map from ``lookback`` rows to all steps, by ridge regression.
+    """One linear map from ``lookback`` rows to all steps, by ridge regression (`fit_linear`).
 
-    ``ar`` has a map of its own for each series, fitted directly for each step (no forecast is fed back); ``linear`` and ``nlinear``
-    share one over all series. ``nlinear`` subtracts the last value before and adds it afterwards. These are the models of Zeng,
-    Chen, Zhang and Xu, "Are transformers effective for time series forecasting?", AAAI 2023: DLinear's two maps of trend and
-    remainder, both linear in the window, add up to one linear map, so ``linear`` is its optimum and that of Linear.
+    ``ar`` has a map of its own for each series, fitted directly for each step (no forecast is fed back); ``linear`` and
+    ``nlinear`` share one over all series. ``nlinear`` subtracts the last value before and adds it afterwards. These are the
+    models of Zeng, Chen, Zhang and Xu, "Are transformers effective for time series forecasting?", AAAI 2023: DLinear's two maps
+    of trend and remainder, both linear in the window, add up to one linear map, so ``linear`` is its optimum and that of Linear.
     """
-    shared = kind != "ar"
-    subtract = kind == "nlinear"
-    series = len(windows.series.names)
-    origins = {part: windows.origins(part, lookback) for part in ("train", "validation")}
     _checked(Baseline(name, lookback, lambda inputs: inputs), windows)
-    groups = [list(range(series))] if shared else [[c] for c in range(series)]
-    maps = np.zeros((series, lookback + 1, len(windows.offsets)))
-    chosen = []
-    for group in groups:
-        train = _moments(windows, origins["train"], lookback, group, subtract)
-        dev = _moments(windows, origins["validation"], lookback, group, subtract)
-        ridge, best = _ridge(train, dev)
-        chosen.append(ridge)
-        maps[group] = best
+    normalise = "last" if kind == "nlinear" else "none"
+    series = len(windows.series.names)
+    groups = [[c] for c in range(series)] if kind == "ar" else [list(range(series))]
+    found = [fit_linear(windows, lookback, normalise, group) for group in groups]
+    maps = np.stack([found[c if kind == "ar" else 0].weights for c in range(series)])  # (C, L + 1, S)
 
     def forecast(inputs: np.ndarray) -> np.ndarray:
-        last = inputs[:, -1:] if subtract else np.zeros_like(inputs[:, -1:])
-        # (N, L, C) x (C, L, S) -> (C, N, S) -> (N, S, C)
-        outputs = np.matmul((inputs - last).transpose(2, 0, 1), maps[:, :-1]) + maps[:, -1:]
-        return outputs.transpose(1, 2, 0) + last
+        shift, scale = statistics(inputs, normalise)
+        # (N, L, C) -> (C, N, L), times (C, L, S) -> (C, N, S) -> (N, S, C)
+        outputs = np.matmul(((inputs - shift) / scale).transpose(2, 0, 1), maps[:, :-1]) + maps[:, -1:]
+        return outputs.transpose(1, 2, 0) * scale + shift
 
-    return Baseline(name, lookback, forecast, {"ridge": chosen})
-
-
-@dataclass
-class _Moments:
-    """What least squares needs of a set of windows: X'X (L+1, L+1), X'Y (L+1, S), Y'Y (S,); the last input is 1."""
-
-    xx: np.ndarray
-    xy: np.ndarray
-    yy: np.ndarray
-
-
-def _moments(windows: Windows, origins: np.ndarray, lookback: int, group: list[int], subtract: bool) -> _Moments:
-    steps = len(windows.offsets)
-    found = _Moments(np.zeros((lookback + 1, lookback + 1)), np.zeros((lookback + 1, steps)), np.zeros(steps))
-    values = windows.scaled
-    for some in windows.batches(origins, lookback):
-        # (N, L, C), (N, S, C) -> one row for each window and series of the group
-        inputs = windows.cut(values, some, lookback)[:, :, group].transpose(0, 2, 1).reshape(-1, lookback)
-        targets = windows.targets(values, some)[:, :, group].transpose(0, 2, 1).reshape(-1, steps)
-        if subtract:
-            last = inputs[:, -1:].copy()
-            inputs, targets = inputs - last, targets - last
-        whole = ~np.isnan(targets).any(axis=1)  # least squares of all steps at once: windows whose every target was observed
-        inputs, targets = inputs[whole], targets[whole]
-        design = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
-        found.xx += design.T @ design
-        found.xy += design.T @ targets
-        found.yy += (targets ** 2).sum(axis=0)
-    if found.xx[-1, -1] == 0:
-        raise DataError(f"{windows.series.path}: no window of {lookback} rows has all its targets observed; "
-                        "leave out the linear baselines")
-    return found
-
-
-def _ridge(train: _Moments, dev: _Moments) -> tuple[float, np.ndarray]:
-    """The ridge with the least squared error on ``dev``, and its map (L+1, S); the constant is not shrunk."""
-    size = len(train.xx) - 1
-    unit = np.trace(train.xx[:size, :size]) / size
-    best: tuple[float, float, np.ndarray] | None = None
-    for ridge in RIDGES:
-        # A hair of ridge always: inputs that say the same twice (nlinear's last column is zero) leave X'X singular.
-        penalty = np.diag(np.append(np.full(size, max(ridge, 1e-9) * unit), 0.0))
-        try:
-            weights = np.linalg.solve(train.xx + penalty, train.xy)
-        except np.linalg.LinAlgError:
-            continue
-        error = float((dev.yy - 2 * (weights * dev.xy).sum(axis=0) + (weights * (dev.xx @ weights)).sum(axis=0)).sum())
-        if best is None or error < best[0]:
-            best = (error, ridge, weights)
-    if best is None:
-        raise DataError("the inputs of the linear baseline do not vary; leave it out")
-    return best[1], best[2]
+    return Baseline(name, lookback, forecast, {"ridge": [one.ridge for one in found]})

@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from asr.config import ForecastConfig
 from asr.models.forecaster import Forecaster
 from asr.models.summary import encoder_rows, parameters, table
+from asr.series.linear import fit_linear
 from asr.series.model import ForecastModel
 from asr.series.table import read_series
 from asr.series.task import ForecastTask, window_data
@@ -34,6 +36,11 @@ def train(config: ForecastConfig, file: str | Path, exp: str | Path, resume: boo
         windows = make_windows(read_series(file, config.data), config.data, config.forecast)
         series = windows.series
         network = Forecaster(config, len(series.names), series.covariates.shape[1])
+        if config.forecast.skip == "ridge":
+            fitted = fit_linear(windows, windows.lookback, config.forecast.normalise, list(range(len(series.names))),
+                                config.forecast.skip_rows)
+            network.skip.set_map(torch.from_numpy(fitted.weights))
+            log.info("the skip by least squares: ridge %g, validation MSE %.4f (scaled)", fitted.ridge, fitted.validation)
         data = window_data(windows, config)
         total_steps = data.total_steps()
         log.info("%s: %d rows of %d series, %d covariates; %s", file, len(series), len(series.names), series.covariates.shape[1],

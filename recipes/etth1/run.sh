@@ -37,6 +37,11 @@ read -r -a seeds <<<"${seeds:-$seed}"
 read -r -a baselines <<<"$baselines"
 train_options "$set"
 
+# The configuration of a table at a horizon: conf/<table>_long.yaml from two weeks on, where there is one.
+config_of() {
+  if [ "$2" -ge 336 ] && [ -f "$here/conf/$1_long.yaml" ]; then echo "$here/conf/$1_long.yaml"; else echo "$here/conf/$1.yaml"; fi
+}
+
 if begin 0 "tables"; then
   if [ -z "$corpus" ]; then
     source=https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small
@@ -48,7 +53,7 @@ fi
 if begin 1 "baselines"; then
   for table in "${tables[@]}"; do
     for horizon in "${horizons[@]}"; do
-      asr forecast evaluate --config "$here/conf/$table.yaml" "${train_options[@]:1}" --set "forecast.horizon=$horizon" \
+      asr forecast evaluate --config "$(config_of "$table" "$horizon")" "${train_options[@]:1}" --set "forecast.horizon=$horizon" \
         --data "$data/$table.csv" --out "$exp/baselines_${table}_$horizon/test" "${baselines[@]/#/--baseline=}"
     done
   done
@@ -58,8 +63,9 @@ if begin 2 "training"; then
   for table in "${tables[@]}"; do
     for horizon in "${horizons[@]}"; do
       for seed in "${seeds[@]}"; do
-        asr forecast train --config "$here/conf/$table.yaml" --data "$data/$table.csv" \
-          --exp "$exp/${exp_tag}_${table}_${horizon}_seed$seed" "${train_options[@]}" --set "forecast.horizon=$horizon" --set "seed=$seed"
+        asr forecast train --config "$(config_of "$table" "$horizon")" --data "$data/$table.csv" \
+          --exp "$exp/${exp_tag}_${table}_${horizon}_seed$seed" "${train_options[@]}" \
+          --set "forecast.horizon=$horizon" --set "seed=$seed"
       done
     done
   done

@@ -35,7 +35,7 @@ MODELS = {
 
 def config_of(model: str = "patches", **forecast: object) -> ForecastConfig:
     return ForecastConfig(forecast=HorizonConfig(**{"lookback": LOOKBACK, "horizon": 10, "segment": 4, "period": 6, **forecast}),
-                          model=MODELS[model])
+                          model=MODELS[model].model_dump())
 
 
 def network(config: ForecastConfig, series: int = 3, covariates: int = 0, seed: int = 0) -> Forecaster:
