@@ -15,25 +15,18 @@ import pytest
 import typer
 from pydantic.fields import FieldInfo
 
+from asr.classification.config import ClassifyConfig, InputConfig
 from asr.cli.main import app
-from asr.config import (
-    AugmentConfig,
-    ClassifyConfig,
-    Config,
-    ConvLayerConfig,
-    FeatureConfig,
-    InputConfig,
-    LoopConfig,
-    ModelConfig,
-    Section,
-)
+from asr.config import AugmentConfig, Config, ConvLayerConfig, FeatureConfig, LoopConfig, ModelConfig, Section
+from asr.series.config import ForecastConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/*.md"), *ROOT.glob("benchmarks/*.md")])
 # Each kind of configuration has a page; what all of them share stands in configuration.md alone.
 ROOTS: dict[str, tuple[type[Section], tuple[type[Section], ...]]] = {
     "configuration.md": (Config, ()),
-    "classification.md": (ClassifyConfig, (FeatureConfig, AugmentConfig, ModelConfig, LoopConfig))}
+    "classification.md": (ClassifyConfig, (FeatureConfig, AugmentConfig, ModelConfig, LoopConfig)),
+    "forecasting.md": (ForecastConfig, ())}
 NAMES: dict[object, str] = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null",
                             ConvLayerConfig: "layer", InputConfig: "input"}
 
@@ -65,7 +58,10 @@ def keys(section: type[Section] = Config, shared: tuple[type[Section], ...] = ()
     return found
 
 
-KEYS = [(page, path, field) for page, (root, shared) in ROOTS.items() for path, field in keys(root, shared)]
+def differing(found: list[tuple[str, FieldInfo]]) -> list[tuple[str, FieldInfo]]:
+    """The keys that a recogniser's tree does not have, or not with this type, default and meaning."""
+    known = {path: (type_of(field), default_of(field), field.description) for path, field in keys()}
+    return [(path, field) for path, field in found if known.get(path) != (type_of(field), default_of(field), field.description)]
 
 
 def type_of(field: FieldInfo) -> str:
@@ -83,8 +79,8 @@ def words(annotation: object) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(words, inner))
     if origin is tuple:
-        what = words(inner[0])
-        return f"list of {what}s" if inner[-1] is Ellipsis else f"pair of {what}s"
+        what = words(inner[0]) + ("" if typing.get_origin(inner[0]) is typing.Literal else "s")
+        return f"list of {what}" if inner[-1] is Ellipsis else f"pair of {what}" if len(inner) == 2 else f"three {what}"
     return NAMES[annotation]
 
 
@@ -97,6 +93,10 @@ def default_of(field: FieldInfo) -> str:
         return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else str(value)
 
     return "required" if field.is_required() else f"`{plain(field.default)}`"
+
+
+KEYS = [(page, path, field) for page, (root, shared) in ROOTS.items()
+        for path, field in (differing if root is ForecastConfig else list)(keys(root, shared))]
 
 
 def documented(page: str) -> dict[str, tuple[str, str, str]]:

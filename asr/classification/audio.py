@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from asr import audio
+from asr.classification.config import InputConfig
 from asr.classification.reader import Reader
-from asr.config import InputConfig
 from asr.errors import DataError
 from asr.features import CmvnStats, FrontEnd, SpecAugment, WaveAugment
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.classification.config import TextConfig
 from asr.classification.vocabulary import PADDING, Vocabulary, read_vectors
-from asr.config import TextConfig
 
 SPREAD = 0.03
 """Standard deviation of a vector's numbers before training. With 1, torch's own choice, random words drown what is learned of few

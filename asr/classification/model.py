@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from asr.classification.config import ClassifyConfig
 from asr.classification.dataset import ItemExample, collate, read_item
 from asr.classification.network import ItemClassifier
 from asr.classification.predictions import Predictions
 from asr.classification.reader import Reader, build_reader
 from asr.classification.table import Fault, Item, ItemTable
-from asr.config import ClassifyConfig, parse_config
+from asr.config import parse_config
 from asr.errors import AsrError
 from asr.models.storage import load_weights, whole_model, write_model
 

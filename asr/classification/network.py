@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from asr.classification.config import ClassifyConfig
 from asr.classification.embedding import TextEmbedding
 from asr.classification.reader import Reader
 from asr.classification.text import TextReader
-from asr.config import ClassifyConfig
 from asr.models import build_encoder
 from asr.models.heads import Classifier
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asr.classification.config import ClassifyConfig
 from asr.classification.dataset import HELD_BYTES, Arrays, ItemDataset, read_item
 from asr.classification.network import ItemClassifier
 from asr.classification.reader import Reader, build_reader
 from asr.classification.table import Fault, ItemTable, read_table
-from asr.config import ClassifyConfig
 from asr.errors import AsrError, DataError
 
 log = logging.getLogger("asr")

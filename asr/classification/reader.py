@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.config import InputConfig
+from asr.classification.config import InputConfig
 from asr.errors import DataError
 
 Shape = int | tuple[int, int, int]

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from asr.classification.config import InputConfig
 from asr.classification.reader import Moments, Reader
-from asr.config import InputConfig
 from asr.errors import AsrError, DataError
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr.config import ClassifyConfig
+from asr.classification.config import ClassifyConfig
 from asr.errors import DataError, UsageError
 
 log = logging.getLogger("asr")

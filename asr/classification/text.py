@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from asr.classification.config import InputConfig
 from asr.classification.reader import Reader
 from asr.classification.vocabulary import UNKNOWN, Vocabulary
-from asr.config import InputConfig
 from asr.errors import DataError
 from asr.text import get_normalizer
 

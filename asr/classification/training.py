@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from asr.classification.config import ClassifyConfig
 from asr.classification.dataset import collate
 from asr.classification.model import save_classifier
 from asr.classification.preparation import prepare
 from asr.classification.task import ClassifyTask
-from asr.config import ClassifyConfig
 from asr.models.summary import encoder_rows, parameters, table
 from asr.system import choose_device
 from asr.training.data import TaskData

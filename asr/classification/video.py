@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from asr.classification.config import InputConfig, VideoConfig
 from asr.classification.reader import Moments, Reader
 from asr.classification.series import load_array
-from asr.config import InputConfig, VideoConfig
 from asr.errors import DataError
 
 log = logging.getLogger("asr")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.config import TextConfig
+from asr.classification.config import TextConfig
 from asr.errors import DataError
 from asr.text import normalize
 

@@ -38,7 +38,8 @@ def train(
       asr classify train --config recipes/sst2/conf/cnn.yaml --train data/sst2/sst2/train.tsv \\
           --dev data/sst2/sst2/dev.tsv --exp exp/sst2/cnn_seed1 --set seed=1
     """
-    from asr.config import ClassifyConfig, load_config
+    from asr.classification.config import ClassifyConfig
+    from asr.config import load_config
 
     settings = load_config(config, overrides or (), ClassifyConfig)
     for path in (train, dev):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.classification.config import ClassifyConfig
 from asr.classification.training import train
-from asr.config import ClassifyConfig, load_config
+from asr.config import load_config
 
 SMALL = ["model.rnn={hidden: 8, layers: 1}", "training.epochs=3", "training.optimizer.lr=0.02", "training.batch_size=8",
          "training.schedule.warmup_steps=1", "training.average_best=1", "training.workers=0", "training.threads=1"]

@@ -8,10 +8,10 @@ from classification.made import clip, write_pictures, write_video
 from tones import RATE
 
 from asr import audio
+from asr.classification.config import InputConfig, VideoConfig
 from asr.classification.reader import Moments, build_reader
 from asr.classification.series import read_series
 from asr.classification.video import read_clip, resize
-from asr.config import InputConfig, VideoConfig
 from asr.errors import DataError
 
 FRAMES = clip(1)

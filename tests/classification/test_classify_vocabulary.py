@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.classification.config import TextConfig
 from asr.classification.embedding import SPREAD, TextEmbedding
 from asr.classification.vocabulary import UNKNOWN, Vocabulary, read_vectors, split
-from asr.config import TextConfig
 from asr.errors import DataError
 
 TEXTS = ["The cat sat .", "the dog , the cat", "A DOG"]

@@ -11,7 +11,8 @@ import pytest
 from project_copy import ROOT, ProjectCopy
 from stand_in import load_script
 
-from asr.config import ClassifyConfig, load_config
+from asr.classification.config import ClassifyConfig
+from asr.config import load_config
 from asr.errors import DataError
 
 natops = load_script("recipes/natops/local/prepare.py")

@@ -1,0 +1,171 @@
+"""Markdown tables of scored forecasts, for a RESULTS file: baselines, published figures and ours side by side.
+
+    python recipes/utils/forecasts.py --title "ETTh1, test" --metrics mse,mae --published conf/published.yaml --key ETTh1 \\
+        --baselines exp/etth1/baselines_ETTh1_*/test --runs exp/etth1/gru_ETTh1_*_seed*/test
+
+Each folder is one that `asr forecast evaluate --out` wrote; the horizon is in its scores.json, the seed of a run in the name of
+the run's folder, <name>_seed<N>. A figure of ours is the mean over the seeds of a metric. Its interval, and that of the difference
+to a baseline, are over blocks of test windows (asr/series/intervals.py), drawn alike for both, with the seeds' errors side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import yaml
+
+from asr.series import metrics
+from asr.series.intervals import draw_blocks
+from asr.series.metrics import Errors
+
+
+@dataclass
+class Horizon:
+    """What was scored at one horizon: scores of the baselines, and of each seed; and the sums of every window."""
+
+    summary: dict[str, Any]
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seeds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
+    """Baselines by name and ours as `seed <N>`: (N, C, 8), see `asr.series.metrics.Errors`."""
+
+
+def read(baselines: list[Path], runs: list[Path]) -> dict[int, Horizon]:
+    """Horizon -> what is known of it, rising; folders without a score are named. Raises ValueError where windows differ."""
+    found: dict[int, Horizon] = {}
+    for folder in [*baselines, *runs]:
+        if not (folder / "scores.json").is_file():
+            print(f"{folder}: not scored yet, left out", file=sys.stderr)
+            continue
+        summary = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        at = found.setdefault(summary["horizon"], Horizon(summary))
+        if any(summary[key] != at.summary[key] for key in ("windows", "rows", "series", "units")):
+            raise ValueError(f"{folder}: was scored on other windows than the rest at horizon {summary['horizon']}")
+        with np.load(folder / "errors.npz") as saved:
+            sums = {name: saved[name] for name in saved.files}
+        if folder in runs:
+            seed = re.fullmatch(r".*_seed(\d+)", folder.resolve().parent.name)
+            if seed is None:
+                raise ValueError(f"{folder}: the run's folder must be called <name>_seed<N>")
+            at.seeds[int(seed[1])] = summary["scores"]["network"]
+            at.sums[f"seed {seed[1]}"] = sums["network"]
+        else:
+            at.baselines |= summary["scores"]
+            at.sums |= sums
+    return dict(sorted(found.items()))
+
+
+def measure(name: str, sums: np.ndarray, centre: np.ndarray) -> float:
+    """A metric of the sums (C, 8) of a set of windows."""
+    return {"mse": metrics.mse, "mae": metrics.mae, "rse": metrics.rse, "corr": metrics.corr}[name](Errors(sums[None], centre))
+
+
+def replicates(at: Horizon, name: str, metric: str, weights: np.ndarray) -> np.ndarray:
+    """A metric of each replicate (R,): of a baseline, or of ``ours`` the mean over the seeds."""
+    members = [key for key in at.sums if key.startswith("seed ")] if name == "ours" else [name]
+    centre = np.array(at.summary["centre"])
+    totals = [np.tensordot(weights, at.sums[key], axes=1) for key in members]  # (R, C, 8) each
+    return np.mean([[measure(metric, sums, centre) for sums in total] for total in totals], axis=0)
+
+
+def main_table(found: dict[int, Horizon], names: list[str], published: dict[str, dict[int, list[float]]]) -> str:
+    """A row a forecast, a column a horizon, and the mean of the first metric where every horizon has one."""
+    first = names[0]
+    rows = [["forecast", *(f"{horizon}" for horizon in found), *([f"mean {first.upper()}"] if len(found) > 1 else [])]]
+    kinds: dict[str, list[list[float] | None]] = {}
+    for at in found.values():
+        for name in at.baselines:
+            kinds.setdefault(name, [])
+    for name in kinds:
+        kinds[name] = [[at.baselines[name][metric]["value"] for metric in names] if name in at.baselines else None
+                       for at in found.values()]
+    for name, figures in published.items():
+        kinds[f"{name} (published)"] = [figures.get(horizon) for horizon in found]
+    rows += [_row(name, values, len(found) > 1) for name, values in kinds.items()]
+    if all(at.seeds for at in found.values()):
+        ours = [[mean(scores[metric]["value"] for scores in at.seeds.values()) for metric in names] for at in found.values()]
+        count = min(len(at.seeds) for at in found.values())
+        rows.append([f"**{cell}**" for cell in _row(f"ours, mean of {count} seeds", ours, len(found) > 1)])
+    return _markdown(rows)
+
+
+def _row(name: str, values: list[list[float] | None], averaged: bool) -> list[str]:
+    # Four places of what was computed here; published figures keep the three they were printed with.
+    places = 3 if name.endswith("(published)") and averaged and not any(v and round(v[0], 3) != v[0] for v in values) else 4
+    cells = [" / ".join(f"{value:.{places}f}" for value in found) if found else "" for found in values]
+    whole = [found[0] for found in values if found]
+    return [name, *cells, *([f"{mean(whole):.{places}f}" if len(whole) == len(values) else ""] if averaged else [])]
+
+
+def seed_table(found: dict[int, Horizon], names: list[str]) -> str:
+    """A row for each horizon: every seed, their mean, its interval, and how many blocks of windows the interval is drawn from."""
+    rows = [["horizon", "metric", "seeds", "mean", "95 % interval", "windows", "blocks"]]
+    for horizon, at in found.items():
+        draws = draw_blocks(at.summary["windows"], at.summary["steps"])
+        for metric in names:
+            each = [scores[metric]["value"] for _, scores in sorted(at.seeds.items())]
+            low, high = draws.interval(replicates(at, "ours", metric, draws.weights))
+            rows.append([str(horizon), metric.upper(), " ".join(f"{value:.4f}" for value in each), f"**{mean(each):.4f}**",
+                         f"{low:.4f} to {high:.4f}", str(at.summary["windows"]), str(draws.blocks)])
+    return _markdown(rows)
+
+
+def difference_table(found: dict[int, Horizon], metric: str) -> str:
+    """Ours less a baseline at each horizon, with the interval over the same drawn blocks; below zero ours is better (but CORR)."""
+    rows = [["ours less", *(f"{horizon}" for horizon in found)]]
+    drawn = {horizon: draw_blocks(at.summary["windows"], at.summary["steps"]) for horizon, at in found.items()}
+    ours = {horizon: replicates(at, "ours", metric, drawn[horizon].weights) for horizon, at in found.items()}
+    for name in dict.fromkeys(name for at in found.values() for name in at.baselines):
+        cells = []
+        for horizon, at in found.items():
+            if name not in at.sums:
+                cells.append("")
+                continue
+            value = mean(scores[metric]["value"] for scores in at.seeds.values()) - at.baselines[name][metric]["value"]
+            low, high = drawn[horizon].interval(ours[horizon] - replicates(at, name, metric, drawn[horizon].weights))
+            cells.append(f"{value:+.4f} ({low:+.4f} to {high:+.4f})")
+        rows.append([name, *cells])
+    return _markdown(rows)
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--title", required=True)
+    parser.add_argument("--metrics", required=True, help="mse,mae,rse,corr: those to print, the first compared with baselines")
+    parser.add_argument("--published", type=Path, help="YAML: key -> name -> horizon -> values of the metrics")
+    parser.add_argument("--key", help="which part of --published")
+    parser.add_argument("--baselines", type=Path, nargs="*", default=[], help="scored folders of baselines")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="scored folders of runs")
+    options = parser.parse_args()
+    names = options.metrics.split(",")
+    try:
+        published = yaml.safe_load(options.published.read_text(encoding="utf-8"))[options.key] if options.published else {}
+        found = read(options.baselines, options.runs)
+    except (ValueError, OSError, KeyError) as error:
+        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{options.title}: {' / '.join(name.upper() for name in names)}\n")
+    if not found:
+        print("nothing scored yet")
+        return 0
+    print(main_table(found, names, published))
+    if all(at.seeds for at in found.values()):
+        print(seed_table(found, names))
+        print(difference_table(found, names[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
