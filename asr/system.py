@@ -84,10 +84,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    with open(path, "rb", buffering=0) as file:
+        return sha256_of_open(file.fileno())
+
+
+def sha256_of_open(handle: int) -> str:
+    """SHA-256, in hex, of a file that is open; where it is being read stays as it is."""
+    digest, offset = hashlib.sha256(), 0
+    while block := os.pread(handle, 1 << 20, offset):
+        digest.update(block)
+        offset += len(block)
     return digest.hexdigest()
 
 

@@ -157,8 +157,8 @@ def test_a_file_is_read_again_only_when_it_has_been_touched(recordings, tmp_path
         age(path)
     work(tmp_path / "out", recordings)
     read = []
-    original = survey.sha256_of
-    monkeypatch.setattr(survey, "sha256_of", lambda path: read.append(Path(path).name) or original(path))
+    original = audio.identify
+    monkeypatch.setattr(audio, "identify", lambda path: read.append(Path(path).name) or original(path))
     assert work(tmp_path / "out", recordings).kept == 12 and read == []
     say(recordings / "x/01.wav", "text z na")
     age(recordings / "x/01.wav")
