@@ -55,8 +55,8 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
     that a training took."""
     base = next((name for name in systems if against and (name == against or name.endswith(f"_{against}"))), None)
     named = parts.split(",") if parts else []
-    head = ["system", "parameters", *(["processor s"] if seconds else []), *(["dev %"] if dev else []), "accuracy %", "95 % interval", "runs", "wrong / items",
-            "macro F1 %", *(f"{name} %" for name in named), *([f"less {against}, points"] if base else [])]
+    head = ["system", "parameters", *(["processor s"] if seconds else []), *(["dev %"] if dev else []), "accuracy %",
+            "95 % interval", "runs", "wrong / items", "macro F1 %", *(f"{name} %" for name in named), *([f"less {against}, points"] if base else [])]
     rows = [head, ["---"] * len(head)]
     for name, runs in systems.items():
         predictions, scores = [each for each, _ in runs.values()], [each for _, each in runs.values()]
@@ -111,7 +111,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         systems = read_runs(options.folders, options.part)
-        found = table(systems, options.against, options.label_parts, options.dev, options.seconds) if systems else "nothing scored yet"
+        found = "nothing scored yet"
+        if systems:
+            found = table(systems, options.against, options.label_parts, options.dev, options.seconds)
     except (AsrError, ValueError, OSError) as error:
         print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
         return 1

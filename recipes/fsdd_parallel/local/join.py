@@ -1,6 +1,7 @@
 """Join the scores of folds: what was said of every speaker by a model that did not know them, as one scored folder.
 
-    python recipes/fsdd_parallel/local/join.py --out exp/fsdd_parallel/loso/cnn_seed1/eval_test exp/fsdd_parallel/loso_*/cnn_seed1/eval_test
+    python recipes/fsdd_parallel/local/join.py --out exp/fsdd_parallel/loso/cnn_seed1/eval_test \\
+        exp/fsdd_parallel/loso_*/cnn_seed1/eval_test
 
 Leaves predictions.tsv and scores.json, as `asr classify evaluate` does.
 """

@@ -16,7 +16,7 @@ from asr.errors import AsrError, DataError
 from asr.system import write_text
 
 
-def write_table(folder: Path) -> Path:
+def write_table(folder: Path) -> None:
     """items.tsv of a data directory; raises DataError for segments, and for transcripts that are not one word."""
     data = DataDir.load(folder)
     rows = ["id\tpath\tlabel\tgroup"]
@@ -25,10 +25,9 @@ def write_table(folder: Path) -> Path:
             raise DataError(f"{folder}: {utterance.id} is a segment of a recording; a table names whole files")
         if not utterance.text or len(utterance.text.split()) != 1:
             raise DataError(f"{folder}: {utterance.id} says {utterance.text!r}, which is not one word")
-        rows.append("\t".join((utterance.id, str(Path(data.wav[utterance.recording]).resolve()), utterance.text, utterance.speaker)))
-    path = folder / "items.tsv"
-    write_text(path, "\n".join(rows) + "\n")
-    return path
+        path = Path(data.wav[utterance.recording]).resolve()
+        rows.append("\t".join((utterance.id, str(path), utterance.text, utterance.speaker)))
+    write_text(folder / "items.tsv", "\n".join(rows) + "\n")
 
 
 def main() -> int:
