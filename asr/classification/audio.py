@@ -22,8 +22,8 @@ CMVN_HOURS = 5.0
 class AudioReader(Reader):
     """A file as samples (N,) float32 in [-1, 1], and frames of it: (T, F), normalised.
 
-    Where nothing is done to samples, and features are the same at every look, a file is read as its features (T, F): they are
-    what is kept in memory, and not made anew in every epoch.
+    Where nothing is done to samples, and features are the same at every look, a file is read as its features (T, F), normalised if
+    that takes no other file: they are what is kept in memory, and not made anew in every epoch.
     """
 
     def __init__(self, config: InputConfig, training: bool = False) -> None:
@@ -34,6 +34,7 @@ class AudioReader(Reader):
         self.spec_augment = SpecAugment(config.augment.spec_augment)
         untouched = config.augment == AugmentConfig(spec_augment=config.augment.spec_augment) and not config.features.dither
         self.as_features = untouched or not training
+        self.alone = config.features.cmvn != "global"
 
     @property
     def shape(self) -> int:
@@ -44,10 +45,13 @@ class AudioReader(Reader):
         if not int(self.frontend.num_frames(torch.tensor([len(samples)]))[0]):
             raise DataError(f"{source}: {len(samples)} samples are less than one window of "
                             f"{self.config.features.frame_length_ms:g} ms")
-        return self._extract(samples, None)[0].numpy() if self.as_features else samples
+        if not self.as_features:
+            return samples
+        features = self._extract(samples, None)
+        return (self._normalize(features) if self.alone else features)[0].numpy()
 
     def fit(self, items: Iterable[np.ndarray]) -> None:
-        if self.config.features.cmvn != "global":
+        if self.alone:
             return
         stats = CmvnStats(self.frontend.dim)
         frames, enough = 0, CMVN_HOURS * 3600 / self.frontend.frame_shift
@@ -60,15 +64,20 @@ class AudioReader(Reader):
         self.frontend.set_global(stats)
 
     def make(self, item: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        if self.as_features and self.alone:
+            return item
         if self.as_features:
-            features = torch.from_numpy(item).unsqueeze(0)
-        else:
-            features = self._extract(self.augment(item, rng) if rng is not None and self.augment is not None else item, rng)
-        lengths = torch.tensor([features.shape[1]])
-        features = self.frontend.normalize(features, lengths)
-        if rng is not None:
-            features = self.spec_augment(features, lengths, torch.Generator().manual_seed(int(rng.integers(2**63))))
-        return features[0].numpy()
+            return self._normalize(torch.from_numpy(item).unsqueeze(0))[0].numpy()
+        if rng is not None and self.augment is not None:
+            item = self.augment(item, rng)
+        return self._normalize(self._extract(item, rng))[0].numpy()
+
+    def mask(self, inputs: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.spec_augment(inputs, lengths, generator)
+
+    def _normalize(self, features: torch.Tensor) -> torch.Tensor:
+        """(1, T, F) features of one file, normalised."""
+        return self.frontend.normalize(features, torch.tensor([features.shape[1]]))
 
     @torch.no_grad()
     def _extract(self, samples: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:

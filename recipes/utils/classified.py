@@ -51,12 +51,13 @@ def read_runs(folders: list[Path], part: str) -> dict[str, Runs]:
 def table(systems: dict[str, Runs], against: str | None = None, parts: str | None = None, dev: bool = False,
           seconds: bool = False) -> str:
     """The markdown table, without a title. ``against``: the end of a system's name; ``parts``: names of the parts of a label;
-    ``dev``: whether the models were chosen on a dev table, whose accuracy is printed; ``seconds``: the median of the processor time
-    that a training took."""
+    ``dev``: whether the models were chosen on a dev table, whose accuracy is printed; ``seconds``: print the median of the
+    processor time that a training took."""
     base = next((name for name in systems if against and (name == against or name.endswith(f"_{against}"))), None)
     named = parts.split(",") if parts else []
     head = ["system", "parameters", *(["processor s"] if seconds else []), *(["dev %"] if dev else []), "accuracy %",
-            "95 % interval", "runs", "wrong / items", "macro F1 %", *(f"{name} %" for name in named), *([f"less {against}, points"] if base else [])]
+            "95 % interval", "runs", "wrong / items", "macro F1 %", *(f"{name} %" for name in named),
+            *([f"less {against}, points"] if base else [])]
     rows = [head, ["---"] * len(head)]
     for name, runs in systems.items():
         predictions, scores = [each for each, _ in runs.values()], [each for _, each in runs.values()]
