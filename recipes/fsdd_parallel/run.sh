@@ -70,24 +70,24 @@ if begin 1 "tables"; then
 fi
 
 if begin 2 "training"; then
-  for name in "${variants[@]}"; do
-    for seed in "${seeds[@]}"; do
+  for seed in "${seeds[@]}"; do
+    for name in "${variants[@]}"; do
       train "$name" "$seed" $data "$exp/${name}_seed$seed"
     done
   done
 fi
 
 if begin 3 "test"; then
-  for name in "${variants[@]}"; do
-    for seed in "${seeds[@]}"; do
+  for seed in "${seeds[@]}"; do
+    for name in "${variants[@]}"; do
       score "$exp/${name}_seed$seed" $data
     done
   done
 fi
 
 if begin 4 "leave one speaker out"; then
-  for name in "${loso[@]}"; do
-    for seed in "${seeds[@]}"; do
+  for seed in "${seeds[@]}"; do
+    for name in "${loso[@]}"; do
       folds=()
       for speaker in "${speakers[@]}"; do
         run=$exp/loso_$speaker/${name}_seed$seed
