@@ -32,7 +32,7 @@ def train(
     Example:
 
     \b
-        asr forecast train --config recipes/etth1/conf/etth1.yaml --data ETTh1.csv --exp exp/etth1/96_seed1 \\
+        asr forecast train --config recipes/etth1/conf/ETTh1.yaml --data ETTh1.csv --exp exp/etth1/96_seed1 \\
             --set forecast.horizon=96 --set seed=1
     """
     from asr.config import load_config
