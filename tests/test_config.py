@@ -9,10 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.classification.config import ClassifyConfig
 from asr.config import Config, dump_config, load_config, parse_config
 from asr.errors import ConfigError
+from asr.series.config import ForecastConfig
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/conf/*.yaml"))
+RECIPES = sorted(path for path in (Path(__file__).parent.parent / "recipes").glob("*/conf/*.yaml") if path.stem != "published")
 
 
 def test_defaults_are_kaldis_filterbank():
@@ -30,9 +32,22 @@ def test_a_written_configuration_reads_back_equal(tmp_path):
     assert parse_config(yaml.safe_load(config.model_dump_json())) == config
 
 
+ROOTS = {"inputs": ClassifyConfig, "forecast": ForecastConfig}  # a key that this kind of configuration alone has
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.parent.name}/{path.name}")
 def test_every_recipes_configuration_is_accepted(path):
-    assert isinstance(load_config(path), Config)
+    root = next((root for key, root in ROOTS.items() if key in yaml.safe_load(path.read_text())), Config)
+    assert isinstance(load_config(path, root=root), root)
+
+
+def test_an_entry_of_a_list_is_overridden_by_its_number(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model: {conv: {layers: [{channels: 4}, {channels: 8}]}}")
+    assert [layer.channels for layer in load_config(path, ["model.conv.layers.1.channels=9"]).model.conv.layers] == [4, 9]
+    for key in ("2", "x", "-1"):
+        with pytest.raises(ConfigError, match=rf"`{key}` is no entry of a list of 2; the first is 0"):
+            load_config(path, [f"model.conv.layers.{key}.channels=9"])
 
 
 def test_there_are_recipe_configurations_to_check():

@@ -35,7 +35,8 @@ def train(
         asr forecast train --config recipes/etth1/conf/etth1.yaml --data ETTh1.csv --exp exp/etth1/96_seed1 \\
             --set forecast.horizon=96 --set seed=1
     """
-    from asr.config import ForecastConfig, load_config
+    from asr.config import load_config
+    from asr.series.config import ForecastConfig
 
     settings = load_config(config, overrides or (), ForecastConfig)
     need_file(data, "table")
@@ -74,8 +75,9 @@ def evaluate(
         raise UsageError("--set: a model brings its own configuration; --set goes with --config")
     if model is None and not baselines:
         raise UsageError("nothing to evaluate: give --model, or --baseline with --config")
-    from asr.config import ForecastConfig, load_config
+    from asr.config import load_config
     from asr.series.baselines import check_baselines
+    from asr.series.config import ForecastConfig
 
     check_baselines(baselines or [])
     settings = None if config is None else load_config(config, overrides or (), ForecastConfig)

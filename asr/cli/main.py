@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from asr import __version__
-from asr.cli import align, compare, data, decode, features, forecast, lm, report, score, tokenizer, train, transcribe
+from asr.cli import (
+    align,
+    classify,
+    compare,
+    data,
+    decode,
+    features,
+    forecast,
+    lm,
+    report,
+    score,
+    tokenizer,
+    train,
+    transcribe,
+)
 from asr.errors import AsrError, UsageError
 
 app = typer.Typer(name="asr", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
@@ -18,6 +32,7 @@ app = typer.Typer(name="asr", no_args_is_help=True, add_completion=False, rich_m
                   help="Speech recognition on convolutional-recurrent networks and CTC.")
 app.add_typer(data.app, name="data")
 app.add_typer(lm.app, name="lm")
+app.add_typer(classify.app, name="classify")
 app.add_typer(forecast.app, name="forecast")
 for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)

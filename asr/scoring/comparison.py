@@ -129,7 +129,7 @@ def compare(first: Scores, second: Scores, names: tuple[str, str] = ("A", "B")) 
     references = [(one.reference + other.reference) / 2 for one, other in counts]
     differences = [one.errors - other.errors for one, other in counts]
     matched = mapsswe(first.per_utterance, [theirs[each.id] for each in first.per_utterance])
-    return Comparison(first, second, names, first.unit, len(counts), _paired(differences, references), matched,
+    return Comparison(first, second, names, first.unit, len(counts), paired_bootstrap(differences, references), matched,
                       not any(differences), _detectable(differences, references))
 
 
@@ -184,7 +184,8 @@ def write_comparison(comparison: Comparison, out_dir: str | Path) -> None:
     write_text(Path(out_dir) / "compare.json", json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1) + "\n")
 
 
-def _paired(differences: Sequence[float], references: Sequence[float]) -> PairedBootstrap:
+def paired_bootstrap(differences: Sequence[float], references: Sequence[float]) -> PairedBootstrap:
+    """The test of two systems, of each unit's difference of errors (first less second) and number of reference items."""
     import numpy as np
 
     rates = draw_rates(differences, references, REPLICATES, SEED)

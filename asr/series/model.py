@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr.config import ForecastConfig, parse_config
+from asr.config import parse_config
 from asr.errors import DataError
-from asr.models.forecaster import Forecaster
 from asr.models.storage import load_weights, whole_model, write_model
+from asr.series.config import ForecastConfig
 from asr.series.evaluation import Forecaster as Forecasts
+from asr.series.forecaster import Forecaster
 from asr.series.table import Series, calendar, read_series
 from asr.series.task import point_of
 from asr.series.windows import Scaler, Windows, make_windows

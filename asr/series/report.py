@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from asr.config import ForecastConfig
 from asr.series.baselines import make_baseline
+from asr.series.config import ForecastConfig
 from asr.series.evaluation import Forecaster, evaluate, of_baseline, summarise, table, write_scores
 from asr.series.plots import PANELS, Panel, draw_by_step, draw_forecasts
 from asr.series.table import read_series

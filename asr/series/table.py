@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asr.config import SeriesConfig
 from asr.errors import ConfigError, DataError
+from asr.series.config import SeriesConfig
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 PERIODS = {"hour": 24.0, "weekday": 7.0, "monthday": 31.0, "yearday": 366.0}

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.config import ForecastConfig
 from asr.corpus import TensorBatch
-from asr.models.forecaster import Forecaster
+from asr.series.config import ForecastConfig
+from asr.series.forecaster import Forecaster
 from asr.series.windows import Windows
 from asr.training.data import TaskData
 from asr.training.task import Metric, Task

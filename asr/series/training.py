@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr.config import ForecastConfig
-from asr.models.forecaster import Forecaster
 from asr.models.summary import encoder_rows, parameters, table
+from asr.series.config import ForecastConfig
+from asr.series.forecaster import Forecaster
 from asr.series.linear import fit_linear
 from asr.series.model import ForecastModel
 from asr.series.table import read_series

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asr.config import HorizonConfig, SeriesConfig
 from asr.errors import DataError
+from asr.series.config import HorizonConfig, SeriesConfig
 from asr.series.table import Series
 
 PARTS = ("train", "validation", "test")

@@ -13,7 +13,8 @@ from project_copy import ROOT, ProjectCopy
 from series.made_series import made_frame, made_values, write_csv
 from stand_in import load_script
 
-from asr.config import ForecastConfig, load_config
+from asr.config import load_config
+from asr.series.config import ForecastConfig
 from asr.series.intervals import draw_blocks
 from asr.series.metrics import Errors, all_metrics
 

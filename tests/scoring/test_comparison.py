@@ -10,7 +10,7 @@ from made_utterance import utterance
 
 from asr.errors import DataError, UsageError
 from asr.scoring import Comparison, Scores, compare, score
-from asr.scoring.comparison import _detectable, _paired, describe, write_comparison
+from asr.scoring.comparison import _detectable, describe, paired_bootstrap, write_comparison
 from asr.scoring.intervals import bootstrap_interval, outer_tail
 from asr.scoring.matched_pairs import mapsswe
 
@@ -99,7 +99,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_exchange_is_a_sign_test() -> None:
     """Of units that differ by one error each, six of seven one way: 16 of 128 patterns are as far out."""
-    assert _paired([1] * 6 + [-1] + [0] * 50, [10] * 57).p == pytest.approx(16 / 128, abs=0.01)
+    assert paired_bootstrap([1] * 6 + [-1] + [0] * 50, [10] * 57).p == pytest.approx(16 / 128, abs=0.01)
 
 
 def test_detectable_is_found_four_times_in_five() -> None:
@@ -111,7 +111,7 @@ def test_detectable_is_found_four_times_in_five() -> None:
         return generator.binomial(10, 0.1 + extra, 300) - generator.binomial(10, 0.1, 300)
 
     detectable = float(np.mean([_detectable(draw(0), references) for _ in range(20)]))
-    found = np.mean([_paired(draw(detectable), references).p < 0.05 for _ in range(200)])
+    found = np.mean([paired_bootstrap(draw(detectable), references).p < 0.05 for _ in range(200)])
     assert 0.7 < found < 0.9  # 0.8, standard error 0.028
 
 
@@ -160,7 +160,7 @@ def test_equal_systems_are_told_apart_one_time_in_twenty(monkeypatch: pytest.Mon
         for unit, (words, one), (_, other) in zip(units, *counts):
             differences[unit] += one - other
             references[unit] += words
-        bootstrap.append(_paired(differences, references).p < 0.05)
+        bootstrap.append(paired_bootstrap(differences, references).p < 0.05)
         segments.append(mapsswe(map(utterance, first), map(utterance, second)).p < 0.05)
         both.append(bootstrap[-1] and segments[-1])
     error = (0.05 * 0.95 / trials) ** 0.5  # 0.011

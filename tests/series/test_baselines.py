@@ -7,9 +7,9 @@ import pytest
 from series.made_series import made_values
 from series.test_windows import series_of
 
-from asr.config import HorizonConfig, SeriesConfig
 from asr.errors import DataError, UsageError
 from asr.series.baselines import check_baselines, make_baseline
+from asr.series.config import HorizonConfig, SeriesConfig
 from asr.series.evaluation import evaluate, of_baseline
 from asr.series.metrics import mse
 from asr.series.windows import Windows, make_windows

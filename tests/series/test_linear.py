@@ -8,9 +8,9 @@ import torch
 from series.made_series import made_values
 from series.test_windows import series_of
 
-from asr.config import ForecastConfig, HorizonConfig, SeriesConfig
 from asr.errors import DataError
-from asr.models.forecaster import Forecaster, window_statistics
+from asr.series.config import ForecastConfig, HorizonConfig, SeriesConfig
+from asr.series.forecaster import Forecaster, window_statistics
 from asr.series.linear import fit_linear, statistics
 from asr.series.windows import make_windows
 

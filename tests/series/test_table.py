@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from series.made_series import made_frame, write_csv
 
-from asr.config import SeriesConfig
 from asr.errors import ConfigError, DataError
+from asr.series.config import SeriesConfig
 from asr.series.table import read_series
 
 DATED = SeriesConfig(time="date")

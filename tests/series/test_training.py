@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from series.made_series import made_frame, made_values, write_csv
 from series.test_windows import series_of
 
-from asr.config import ForecastConfig, HorizonConfig, SeriesConfig, load_config
+from asr.config import load_config
 from asr.errors import DataError, ModelError
-from asr.models.forecaster import Forecaster
+from asr.series.config import ForecastConfig, HorizonConfig, SeriesConfig
 from asr.series.evaluation import evaluate
+from asr.series.forecaster import Forecaster
 from asr.series.metrics import coverage, mse
 from asr.series.model import ForecastModel
 from asr.series.table import read_series

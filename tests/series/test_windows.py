@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from series.made_series import made_values
 
-from asr.config import HorizonConfig, SeriesConfig
 from asr.errors import DataError
+from asr.series.config import HorizonConfig, SeriesConfig
 from asr.series.table import Series
 from asr.series.windows import Windows, make_windows
 

@@ -8,18 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asr.config import (
-    AttentionConfig,
-    ConvConfig,
-    ConvLayerConfig,
-    ForecastConfig,
-    HorizonConfig,
-    ModelConfig,
-    RnnConfig,
-    load_config,
-)
+from asr.config import AttentionConfig, ConvConfig, ConvLayerConfig, ModelConfig, RnnConfig, load_config
 from asr.errors import ConfigError
-from asr.models.forecaster import Forecaster, ParallelDecoder, Skip, window_statistics
+from asr.series.config import ForecastConfig, HorizonConfig
+from asr.series.forecaster import Forecaster, ParallelDecoder, Skip, window_statistics
 
 LOOKBACK = 24
 CONV = ConvConfig(layers=(ConvLayerConfig(channels=4, kernel=(3, 1), stride=(2, 1)),), over="time", norm="layer")

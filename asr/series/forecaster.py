@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from asr.config import ForecastConfig, HorizonConfig
 from asr.models.heads import Pooling
 from asr.models.network import build_encoder
 from asr.models.parallel import Parallel
+from asr.series.config import ForecastConfig, HorizonConfig
 
 
 class Forecaster(nn.Module):

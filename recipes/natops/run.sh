@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Gestures and voices as series of sensors: NATOPS and JapaneseVowels, one label each; every network on the same data and budget.
+#
+#   0  the data sets: downloaded, unless --corpus names a copy
+#   1  tables of items, and five folds of the training items
+#   2  with --folds yes: train and score --systems on the folds, where settings are chosen; test is not looked at
+#   3  train on all training items       4  score on test
+#   5  tables
+#
+# Options:
+#   --stage N         first stage to run (default 0)
+#   --stop-stage N    last stage to run (default 5)
+#   --corpus DIR      a copy of the data sets: DIR/natops/*.ts and DIR/japanese_vowels/*.ts
+#   --sets NAMES      which of them (default "natops japanese_vowels")
+#   --systems NAMES   cnn, rnn, cascade, transformer, or a fusion of the parallel network: concat, sum, gated, glu, bilinear,
+#                     film, cross_attention, squeeze_excite
+#   --folds yes       also run stage 2 (default no)
+#   --seed N          seed of the training (default 1)
+#   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
+#   --exp-tag NAME    goes before the names of runs, exp/natops/[NAME_]<set>_<system>_seed<N>
+#   --set "A=B C=D"   configuration values to change, as in `asr classify train --set A=B --set C=D`
+stage=0
+stop_stage=5
+corpus=""
+sets="natops japanese_vowels"
+systems="cnn rnn cascade concat gated bilinear film"
+folds=no
+seed=1
+seeds=""
+exp_tag=""
+set=""
+
+. "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
+here=recipes/natops data=data/natops exp=exp/natops/${exp_tag:+${exp_tag}_}
+read -r -a sets <<<"$sets"
+read -r -a systems <<<"$systems"
+read -r -a seeds <<<"${seeds:-$seed}"
+train_options "$set"
+
+# What makes a system of the parallel network in conf/parallel.yaml; the array system_options.
+system() {
+  local alone=(--set model.architecture=cascade)
+  case $1 in
+    cnn) system_options=("${alone[@]}" --set model.rnn.layers=0) ;;
+    rnn) system_options=("${alone[@]}" --set "model.conv={over: time, layers: []}") ;;
+    cascade) system_options=("${alone[@]}") ;;
+    transformer) system_options=("${alone[@]}" --set model.rnn.layers=0 --set "model.attention={layers: 1, dim: 96, feedforward: 192}") ;;
+    *) system_options=(--set "model.fusion.kind=$1") ;;
+  esac
+}
+
+if begin 0 "data sets"; then
+  if [ -z "$corpus" ]; then
+    . $here/local/download.sh
+    download_sets $data/corpus
+  fi
+fi
+
+if begin 1 "tables"; then
+  python $here/local/prepare.py --corpus "${corpus:-$data/corpus}" --out $data
+fi
+
+# train SET SYSTEM SEED TABLE RUN
+train() {
+  system "$2"
+  asr classify train --config $here/conf/parallel.yaml --train "$data/$1/$4.tsv" --exp "$5" "${system_options[@]}" \
+    "${train_options[@]}" --set "seed=$3"
+}
+
+# score SET RUN TABLE
+score() {
+  log "$2"
+  asr classify evaluate --model "$2/model.safetensors" --table "$data/$1/$3.tsv" --out "$2/eval_$3"
+}
+
+if [ "$folds" = yes ] && begin 2 "folds"; then
+  for each in "${sets[@]}"; do
+    for system in "${systems[@]}"; do
+      for fold in 0 1 2 3 4; do
+        run=$exp${each}_${system}_fold$fold
+        train "$each" "$system" "${seeds[0]}" "fold${fold}_train" "$run"
+        score "$each" "$run" "fold${fold}_test"
+      done
+    done
+  done
+fi
+
+if begin 3 "training"; then
+  for each in "${sets[@]}"; do
+    for system in "${systems[@]}"; do
+      for seed in "${seeds[@]}"; do
+        train "$each" "$system" "$seed" train "$exp${each}_${system}_seed$seed"
+      done
+    done
+  done
+fi
+
+if begin 4 "test"; then
+  for each in "${sets[@]}"; do
+    for system in "${systems[@]}"; do
+      for seed in "${seeds[@]}"; do
+        score "$each" "$exp${each}_${system}_seed$seed" test
+      done
+    done
+  done
+fi
+
+if begin 5 "results"; then
+  shopt -s nullglob
+  for each in "${sets[@]}"; do
+    runs=()
+    for system in "${systems[@]}"; do runs+=("$exp${each}_$system"_seed*); done
+    python recipes/utils/classified.py --title "$each, test" --against cnn "${runs[@]}"
+  done
+fi
