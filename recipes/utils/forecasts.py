@@ -126,7 +126,8 @@ def difference_table(found: dict[int, Horizon], metric: str) -> str:
                 continue
             value = mean(scores[metric]["value"] for scores in at.seeds.values()) - at.baselines[name][metric]["value"]
             low, high = drawn[horizon].interval(ours[horizon] - replicates(at, name, metric, drawn[horizon]))
-            cells.append(f"{value:+.4f} ({low:+.4f} to {high:+.4f})")
+            places = 5 if metric == "rse" else 4  # small by its definition
+            cells.append(" ".join((f"{value:+.{places}f}", f"({low:+.{places}f} to {high:+.{places}f})")))
         rows.append([name, *cells])
     return _markdown(rows)
 
