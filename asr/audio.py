@@ -12,6 +12,7 @@ import io
 import logging
 import math
 import os
+import stat
 import struct
 import subprocess
 import threading
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asr.errors import AudioError
-from asr.system import atomic_path
+from asr.system import atomic_path, sha256_of_open
 
 if TYPE_CHECKING:
     import soundfile
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au", ".snd",
                       ".w64", ".rf64", ".caf"))
 OVERSHOOT = 0.5  # seconds an asked span may reach past the end of its file, as Kaldi's extract-segments --max-overshoot
+
+STEP = np.float32(2 ** -15)  # between two 16-bit samples
 
 logger = logging.getLogger("asr")
 ReadAt = Callable[[int, int], bytes]  # (offset, count) -> the bytes there, fewer at the end of the file
@@ -51,13 +54,23 @@ class AudioInfo:
 
 def probe(path: str | Path) -> AudioInfo:
     """Rate, channels and length, from the header alone. Raises AudioError."""
-    with _open(path) as file:
+    with _open(path) as (file, _):
         return _info(str(path), file)
+
+
+def identify(path: str | Path) -> tuple[AudioInfo, str]:
+    """`probe`, and the SHA-256 of the whole file, in hex; it is opened once. Raises AudioError."""
+    with _open(path) as (file, handle):
+        info = _info(str(path), file)
+        try:
+            return info, sha256_of_open(handle)
+        except OSError as error:
+            raise AudioError(f"{path}: cannot read: {error.strerror}") from None
 
 
 def verify(path: str | Path) -> AudioInfo:
     """`probe`, and a look at the last samples: finds a cut flac or mp3 without decoding all of it. Raises AudioError."""
-    with _open(path) as file:
+    with _open(path) as (file, _):
         info = _info(str(path), file)
         if file.seekable():
             _decode(str(path), file, max(0, info.frames - 64), info.frames)
@@ -72,7 +85,7 @@ def read(path: str | Path, start: float = 0.0, end: float | None = None,
     0.5 s past the file's is cut to it, as Kaldi does; ``channel`` counts from 0, and a mono file has only the one.
     Raises AudioError for a file that is missing, empty, cut, not audio, or holds samples that are not finite.
     """
-    with _open(path) as file:
+    with _open(path) as (file, _):
         return _read(str(path), file, start, end, channel)
 
 
@@ -105,7 +118,7 @@ def blocks(path: str | Path, sample_rate: int, channel: int | None = None, secon
 
     Joined, they are what `load` gives. Raises as `read` does, from the iteration: of a file that is cut, only where it ends.
     """
-    with _open(path) as file:
+    with _open(path) as (file, _):
         info = _info(str(path), file)
         yield from resample_blocks(_mono_blocks(str(path), file, info, channel, seconds), info.sample_rate, sample_rate)
 
@@ -188,8 +201,8 @@ def find_audio(inputs: Iterable[str | Path], recursive: bool = False) -> list[Pa
 
 
 @contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """The file, opened once: its declared and real sizes are compared through the descriptor the decoder then uses."""
+def _open(path: str | Path) -> Iterator[tuple[soundfile.SoundFile, int]]:
+    """The file and its descriptor, opened once: declared and real sizes are compared through that which the decoder then uses."""
     import soundfile
 
     try:
@@ -197,11 +210,12 @@ def _open(path: str | Path) -> Iterator[soundfile.SoundFile]:
     except OSError as error:
         raise AudioError(f"{path}: cannot read: {error.strerror}") from None
     try:
-        if Path(path).is_dir():
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
             raise AudioError(f"{path}: cannot read: it is a folder")
-        _check_whole(str(path), lambda offset, count: os.pread(handle, count, offset), os.fstat(handle).st_size)
+        _check_whole(str(path), lambda offset, count: os.pread(handle, count, offset), status.st_size)
         with soundfile.SoundFile(handle, closefd=False) as file:
-            yield file
+            yield file, handle
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: cannot read: {_reason(error)}") from None
     finally:
@@ -284,14 +298,16 @@ def _decode(name: str, file: soundfile.SoundFile, first: int, last: int, here: b
             file.seek(first)
         elif first and not here:
             file.read(first, dtype="float32")  # a few codecs (GSM 6.10) only run forwards
-        samples = file.read(last - first, dtype="float32", always_2d=True)
+        # Of 16-bit samples the same floats as libsndfile would make, in half the time.
+        whole = file.subtype == "PCM_16"
+        samples = file.read(last - first, dtype="int16" if whole else "float32", always_2d=True)
     except soundfile.LibsndfileError:
         raise AudioError(f"{name}: cannot read: cut or corrupt: its header promises {file.frames} samples, "
                          f"but {first} to {last} cannot be decoded") from None
     if len(samples) < last - first:
         raise AudioError(f"{name}: cannot read: cut or corrupt: its header promises {file.frames} samples, "
                          f"decoding stops at {first + len(samples)}")
-    return samples
+    return np.multiply(samples, STEP, dtype=np.float32) if whole else samples
 
 
 # ------------------------------------------------------------------------------------------------- is it whole?

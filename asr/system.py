@@ -38,8 +38,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The data reach the disk before the rename, so after a power cut ``path`` is the old file or the new one, never half.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    _create(temporary)
+    name, handle = create_temporary(path)
+    os.close(handle)
+    temporary = Path(name)
     try:
         yield temporary
         file = os.open(temporary, os.O_RDWR)
@@ -56,16 +57,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _create(path: Path) -> None:
-    """An empty file with an ordinary one's permissions, in a folder that is made where there is none."""
-    for last in (False, True):
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            return
-        except FileNotFoundError:
-            if last:
-                raise
-            path.parent.mkdir(parents=True, exist_ok=True)
+def create_temporary(path: str | Path) -> tuple[str, int]:
+    """A new file for what is to become ``path``, beside it: its name and a descriptor to write with. Raises OSError.
+
+    It has an ordinary file's permissions; its folder is made where there is none.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return temporary, os.open(temporary, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+    return temporary, os.open(temporary, flags, 0o666)
 
 
 @contextlib.contextmanager
@@ -84,10 +88,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    with open(path, "rb", buffering=0) as file:
+        return sha256_of_open(file.fileno())
+
+
+def sha256_of_open(handle: int) -> str:
+    """SHA-256, in hex, of a file that is open; where it is being read stays as it is."""
+    digest, offset = hashlib.sha256(), 0
+    while block := os.pread(handle, 1 << 20, offset):
+        digest.update(block)
+        offset += len(block)
     return digest.hexdigest()
 
 

@@ -11,6 +11,7 @@ import torch
 from asr import audio
 from asr.classification.config import InputConfig
 from asr.classification.reader import Reader
+from asr.config import AugmentConfig
 from asr.errors import DataError
 from asr.features import CmvnStats, FrontEnd, SpecAugment, WaveAugment
 
@@ -19,7 +20,11 @@ CMVN_HOURS = 5.0
 
 
 class AudioReader(Reader):
-    """A file as samples (N,) float32 in [-1, 1], and frames of it: (T, F), normalised."""
+    """A file as samples (N,) float32 in [-1, 1], and frames of it: (T, F), normalised.
+
+    Where nothing is done to samples, and features are the same at every look, a file is read as its features (T, F), normalised if
+    that takes no other file: they are what is kept in memory, and not made anew in every epoch.
+    """
 
     def __init__(self, config: InputConfig, training: bool = False) -> None:
         super().__init__(config)
@@ -27,6 +32,9 @@ class AudioReader(Reader):
         # Elsewhere the files of noise that training used need not be there.
         self.augment = WaveAugment(config.augment, config.features.sample_rate) if training else None
         self.spec_augment = SpecAugment(config.augment.spec_augment)
+        untouched = config.augment == AugmentConfig(spec_augment=config.augment.spec_augment) and not config.features.dither
+        self.as_features = untouched or not training
+        self.alone = config.features.cmvn != "global"
 
     @property
     def shape(self) -> int:
@@ -34,31 +42,42 @@ class AudioReader(Reader):
 
     def read(self, source: str) -> np.ndarray:
         samples = audio.load(source, self.config.features.sample_rate)
-        if not self.length(samples):
+        if not int(self.frontend.num_frames(torch.tensor([len(samples)]))[0]):
             raise DataError(f"{source}: {len(samples)} samples are less than one window of "
                             f"{self.config.features.frame_length_ms:g} ms")
-        return samples
+        if not self.as_features:
+            return samples
+        features = self._extract(samples, None)
+        return (self._normalize(features) if self.alone else features)[0].numpy()
 
     def fit(self, items: Iterable[np.ndarray]) -> None:
-        if self.config.features.cmvn != "global":
+        if self.alone:
             return
-        stats, samples = CmvnStats(self.frontend.dim), 0
+        stats = CmvnStats(self.frontend.dim)
+        frames, enough = 0, CMVN_HOURS * 3600 / self.frontend.frame_shift
         for item in items:
-            stats.add(self._extract(item, None)[0].numpy())
-            samples += len(item)
-            if samples >= CMVN_HOURS * 3600 * self.config.features.sample_rate:
+            features = item if self.as_features else self._extract(item, None)[0].numpy()
+            stats.add(features)
+            frames += len(features)
+            if frames >= enough:
                 break
         self.frontend.set_global(stats)
 
     def make(self, item: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        if self.as_features and self.alone:
+            return item
+        if self.as_features:
+            return self._normalize(torch.from_numpy(item).unsqueeze(0))[0].numpy()
         if rng is not None and self.augment is not None:
             item = self.augment(item, rng)
-        features = self._extract(item, rng)
-        lengths = torch.tensor([features.shape[1]])
-        features = self.frontend.normalize(features, lengths)
-        if rng is not None:
-            features = self.spec_augment(features, lengths, torch.Generator().manual_seed(int(rng.integers(2**63))))
-        return features[0].numpy()
+        return self._normalize(self._extract(item, rng))[0].numpy()
+
+    def mask(self, inputs: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.spec_augment(inputs, lengths, generator)
+
+    def _normalize(self, features: torch.Tensor) -> torch.Tensor:
+        """(1, T, F) features of one file, normalised."""
+        return self.frontend.normalize(features, torch.tensor([features.shape[1]]))
 
     @torch.no_grad()
     def _extract(self, samples: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
@@ -75,7 +94,7 @@ class AudioReader(Reader):
         return features
 
     def length(self, item: np.ndarray) -> int:
-        return int(self.frontend.num_frames(torch.tensor([len(item)]))[0])
+        return len(item) if self.as_features else int(self.frontend.num_frames(torch.tensor([len(item)]))[0])
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return {name: tensor.numpy() for name, tensor in self.frontend.state_dict().items()}, {}

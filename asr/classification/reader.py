@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr.classification.config import InputConfig
 from asr.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Shape = int | tuple[int, int, int]
 
@@ -44,6 +47,10 @@ class Reader(ABC):
     @abstractmethod
     def make(self, item: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """An item as read -> frames (T, ...) for the network: augmented where ``rng`` is given, then normalised."""
+
+    def mask(self, inputs: Tensor, lengths: Tensor, generator: Generator) -> Tensor:
+        """In training, a batch of frames (B, T, ...) with lengths (B,) on its way to the network, parts of it masked."""
+        return inputs
 
     @abstractmethod
     def length(self, item: np.ndarray) -> int:

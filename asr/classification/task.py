@@ -28,7 +28,10 @@ class ClassifyTask(Task):
         self.begin_measuring()
 
     def losses(self, batch: ItemBatch, generator: torch.Generator) -> tuple[Tensor, int]:
-        logits = self.network(batch.inputs, batch.lengths, batch.second, batch.second_lengths).float()
+        inputs, second = self.prepared.readers[0].mask(batch.inputs, batch.lengths, generator), batch.second
+        if second is not None and batch.second_lengths is not None:
+            second = self.prepared.readers[1].mask(second, batch.second_lengths, generator)
+        logits = self.network(inputs, batch.lengths, second, batch.second_lengths).float()
         losses = functional.cross_entropy(logits, batch.labels, reduction="none",
                                           label_smoothing=self.prepared.config.label_smoothing)
         if self.prepared.class_weights is not None:

@@ -50,7 +50,8 @@ class Tokenizer(ABC):
         self.tokens = list(tokens)
         self.unk = unk
         self.normalizer = normalizer
-        self._surfaces = list(surfaces)  # what each id adds to a text: "" for the blank
+        # What each id adds to a text, nothing for the blank: letters, and spaces apart from them.
+        self._parts = [_split_keeping_spaces(surface) for surface in surfaces]
         self._alphabet = frozenset(alphabet)
         self._normalize = get_normalizer(normalizer)
 
@@ -81,7 +82,7 @@ class Tokenizer(ABC):
         spans: list[tuple[str, int, int]] = []
         word, start, end = "", 0, 0
         for position, token in enumerate(ids):
-            for part in _split_keeping_spaces(self._surfaces[token]):
+            for part in self._parts[token]:
                 if part == " ":
                     if word:
                         spans.append((unicodedata.normalize("NFC", word), start, end))

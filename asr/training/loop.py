@@ -57,7 +57,7 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device, build
             print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
             return model_path
         with _logging(exp / "train.log"):
-            started = time.monotonic()
+            started, worked = time.monotonic(), time.process_time()
             torch.set_num_threads(choose_threads(config.training.threads, config.training.workers))
             keep_freed_memory()
             log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
@@ -66,7 +66,8 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device, build
             torch.manual_seed(config.seed)
             task, data = build(exp)
             _fit(config, task, data, exp, device, save)
-            log.info("%s: %.0f s in all", model_path, time.monotonic() - started)
+            log.info("%s: %.0f s in all, %.0f s of processor time", model_path, time.monotonic() - started,
+                     time.process_time() - worked)
     return model_path
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from asr import __version__
 from asr.errors import AsrError, UsageError
 from asr.system import environment, sha256_of, write_text
 from asr.transcription.directory import make_folder
+from asr.transcription.disk import Disk
 from asr.transcription.ledger import Ledger
 from asr.transcription.outputs import FAILURES, check_names, output_path, remove_outputs, sweep, write_failures, write_outputs
 from asr.transcription.pipeline import Batch, Executor, plan_batches
@@ -25,7 +25,6 @@ from asr.transcription.result import Result
 from asr.transcription.sources import Item
 from asr.transcription.survey import Fault, survey
 
-WRITERS = 16  # each waits for the disk at every file; a disk makes many waits into one
 WAIT_S = 0.5  # between looks at whether another run has ended a batch
 NOTED = 1000  # files whose hashes are written to the ledger together
 
@@ -181,7 +180,7 @@ class Job:
         started = time.perf_counter()
         check_names(listed, self.formats, (FAILURES, self.summary))
         make_folder(self.out, "transcription")
-        with Ledger(self.out) as self.ledger, ThreadPoolExecutor(WRITERS, "write") as self.writers:
+        with Ledger(self.out) as self.ledger, Disk() as self.disk:
             self._sweep()
             self.begun = self.ledger.end
             items, faults = self._survey(listed, apart)
@@ -275,21 +274,21 @@ class Job:
     def _commit(self, batch: Batch, outcomes: Sequence[Result | str], report: JobReport) -> None:
         """Write the outputs of a batch, then its rows of the ledger, then let go of it."""
         left = [(item, outcome) for item, outcome in zip(batch.items, outcomes) if not self._settled(item)]
-        rows, failed = [], []
-        for (item, outcome), error in zip(left, self.writers.map(self._write, left)):
-            if error is None and not isinstance(outcome, str):
+        errors = {item.name: outcome for item, outcome in left if isinstance(outcome, str)}
+        made = [(item, outcome) for item, outcome in left if not isinstance(outcome, str)]
+        errors |= {item.name: error for (item, _), error in zip(made, self._write(made)) if error is not None}
+        rows = [_failure(item, errors[item.name]) for item, _ in left if item.name in errors]
+        for item, result in made:
+            if item.name not in errors:
                 rows.append({"file": item.name, "digest": item.digest, "settings": self.fingerprint,
                              "formats": sorted({*self.formats, *self._formats_before(item)}), "batch": batch.number,
-                             "seconds": round(outcome.duration, 6)})
+                             "seconds": round(result.duration, 6)})
                 report.transcribed += 1
-                report.audio_seconds += outcome.duration
-            else:
-                failed.append(error or "")
-                rows.append(_failure(item, error or ""))
+                report.audio_seconds += result.duration
         self.ledger.append(rows)
         self.ledger.release(batch.number)
         self.watch.advanced(len(left), sum(item.duration for item, _ in left))
-        self._tell(failed)
+        self._tell(errors.values())
 
     def _formats_before(self, item: Item) -> tuple[str, ...]:
         """Those in which the same audio was written already, with the same settings."""
@@ -297,15 +296,13 @@ class Job:
         same = before is not None and (before.digest, before.settings) == (item.digest, self.fingerprint)
         return before.formats if before is not None and same else ()
 
-    def _write(self, one: tuple[Item, Result | str]) -> str | None:
-        """Write the outputs of an item; returns why not. What older audio or settings left in other formats goes."""
-        item, outcome = one
-        if isinstance(outcome, str):
-            return outcome
-        before = self.ledger.done.get(item.name)
-        if before is not None and not self._formats_before(item):
-            remove_outputs(self.out, item.name, set(before.formats) - set(self.formats))
-        return write_outputs(self.out, item, outcome, self.formats, self.settings)
+    def _write(self, made: Sequence[tuple[Item, Result]]) -> list[str | None]:
+        """Write the outputs of items; of each, why not. What older audio or settings left in other formats goes."""
+        for item, _ in made:
+            before = self.ledger.done.get(item.name)
+            if before is not None and not self._formats_before(item):
+                remove_outputs(self.out, item.name, set(before.formats) - set(self.formats))
+        return write_outputs(self.disk, self.out, made, self.formats, self.settings)
 
     def _tell(self, errors: Iterable[str]) -> None:
         for error in errors:

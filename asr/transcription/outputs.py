@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asr.errors import AsrError, UsageError
 from asr.system import write_text
+from asr.transcription.disk import Disk
 from asr.transcription.result import Result
 from asr.transcription.sources import Item, printable
 from asr.transcription.writers import FORMATS, ONE_FIELD, About
@@ -17,7 +18,7 @@ from asr.transcription.writers import FORMATS, ONE_FIELD, About
 FAILURES = "failures.tsv"
 OF_THIS_NAME = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTEMPTY)
 """Errors that are one output's own: no other file fails for them. A full disk is not among them."""
-TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # as `asr.system.atomic_path` names them
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")  # as `asr.system.create_temporary` names them
 
 
 def output_path(out: Path, name: str, format: str) -> Path:
@@ -39,22 +40,26 @@ def check_names(items: Iterable[Item], formats: Sequence[str], reserved: Sequenc
             raise UsageError(f"{names[stem].shown}: its output would be {name}, which the job itself writes; rename the input")
 
 
-def write_outputs(out: Path, item: Item, result: Result, formats: Sequence[str], settings: Mapping[str, object]) -> str | None:
-    """Write the outputs of an item; returns why not, where only this item is concerned.
+def write_outputs(disk: Disk, out: Path, results: Sequence[tuple[Item, Result]], formats: Sequence[str],
+                  settings: Mapping[str, object]) -> list[str | None]:
+    """Write the outputs of items together; of each, why not, where only this item is concerned.
 
     Raises AsrError where the folder cannot be written to at all: the disk is full, or read-only.
     """
-    about = About(item.shown, item.place, item.speaker, item.channel, settings)
-    for format in formats:
-        path = output_path(out, item.name, format)
-        try:
-            write_text(path, FORMATS[format](about, result))
-        except OSError as error:
-            said = f"{printable(path)}: cannot write: {error.strerror or error}"
-            if error.errno in OF_THIS_NAME:
-                return said
-            raise AsrError(f"{said}; what is done is kept: run the same again when it is mended") from None
-    return None
+    files = [(output_path(out, item.name, format), FORMATS[format](About(item.shown, item.place, item.speaker, item.channel,
+                                                                         settings), result))
+             for item, result in results for format in formats]
+    errors = [_said(path, error) for (path, _), error in zip(files, disk.write_texts(files))]
+    return [next(filter(None, errors[first:first + len(formats)]), None) for first in range(0, len(files), len(formats))]
+
+
+def _said(path: Path, error: OSError | None) -> str | None:
+    if error is None:
+        return None
+    said = f"{printable(path)}: cannot write: {error.strerror or error}"
+    if error.errno in OF_THIS_NAME:
+        return said
+    raise AsrError(f"{said}; what is done is kept: run the same again when it is mended") from None
 
 
 def remove_outputs(out: Path, name: str, formats: Iterable[str]) -> None:

@@ -188,8 +188,10 @@ class Recognizer:
     def result_of(self, hypotheses: Sequence[Hypothesis], duration: float, cepstra: np.ndarray | None = None) -> Result:
         """The Result of an utterance of ``duration`` seconds from its hypotheses, of any decoder; ``cepstra`` of `hear`."""
         tokenizer, best = self.model.tokenizer, hypotheses[0]
-        times = token_times(self.model, self.model.timing, best.tokens, list(zip(best.frames, best.ends)),
-                            spans_of(best, tokenizer), cepstra, duration)
+        times = None
+        if cepstra is not None:
+            times = token_times(self.model, self.model.timing, best.tokens, list(zip(best.frames, best.ends)),
+                                spans_of(best, tokenizer), cepstra, duration)
         result = result_of(hypotheses, tokenizer, self.model.seconds_per_frame, duration, times)
         calibration = self.decoder.options.calibration
         return result if calibration is None else calibrated(result, calibration)

@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeVar
 
 from asr import audio
 from asr.errors import AudioError
-from asr.system import sha256_of
 from asr.transcription.sources import Item, by_source, one_word, printable
 from asr.transcription.writers import channel_label
 
@@ -96,8 +95,8 @@ def look_at(item: Item, hashed: bool, known: Seen | None = None) -> Seen:
         times = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         if known is not None and known[:4] == times:
             return known
-        info = audio.probe(path)
-        return Seen(*times, sha256_of(path) if hashed else "", info.duration, info.channels)
+        info, content = audio.identify(path) if hashed else (audio.probe(path), "")
+        return Seen(*times, content, info.duration, info.channels)
     except OSError as error:
         raise AudioError(f"{item.shown}: cannot read: {error.strerror}") from None
 

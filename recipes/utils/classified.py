@@ -16,7 +16,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -41,38 +41,46 @@ def read_runs(folders: list[Path], part: str) -> dict[str, Runs]:
         if not name or not re.fullmatch(r"\d+", seed):
             raise ValueError(f"{folder}: the run's folder must be called <name>_seed<N>")
         scores = json.loads((folder / part / "scores.json").read_text(encoding="utf-8"))
+        log = folder / "train.log"
+        spent = re.findall(r"(\d+) s of processor time", log.read_text(encoding="utf-8")) if log.is_file() else []
+        scores["seconds"] = sum(map(int, spent))  # of every start, where a run was stopped and went on
         systems.setdefault(name, {})[int(seed)] = (read_predictions(folder / part / "predictions.tsv"), scores)
     return {name: dict(sorted(runs.items())) for name, runs in systems.items()}
 
 
-def table(systems: dict[str, Runs], against: str | None = None, parts: str | None = None, dev: bool = False) -> str:
+def table(systems: dict[str, Runs], against: str | None = None, parts: str | None = None, dev: bool = False,
+          seconds: bool = False) -> str:
     """The markdown table, without a title. ``against``: the end of a system's name; ``parts``: names of the parts of a label;
-    ``dev``: whether the models were chosen on a dev table, whose accuracy is printed."""
+    ``dev``: whether the models were chosen on a dev table, whose accuracy is printed; ``seconds``: print the median of the
+    processor time that a training took."""
     base = next((name for name in systems if against and (name == against or name.endswith(f"_{against}"))), None)
     named = parts.split(",") if parts else []
-    head = ["system", "parameters", *(["dev %"] if dev else []), "accuracy %", "95 % interval", "runs", "wrong / items",
-            "macro F1 %", *(f"{name} %" for name in named), *([f"less {against}, points"] if base else [])]
+    head = ["system", "parameters", *(["processor s"] if seconds else []), *(["dev %"] if dev else []), "accuracy %",
+            "95 % interval", "runs", "wrong / items", "macro F1 %", *(f"{name} %" for name in named),
+            *([f"less {against}, points"] if base else [])]
     rows = [head, ["---"] * len(head)]
     for name, runs in systems.items():
         predictions, scores = [each for each, _ in runs.values()], [each for _, each in runs.values()]
         notes = [each["trained"] for each in scores]
         rates = [100 * each["accuracy"] for each in scores]
-        wrong, items = _wrong(predictions)
+        wrong, items = wrong_of(predictions)
         low, high = bootstrap_interval(wrong, items)
         row = [name, f"{int(notes[0]['parameters']):,}", f"**{mean(rates):.2f}**",
                f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", " ".join(f"{rate:.2f}" for rate in rates),
                f"{sum(wrong)} / {sum(items)}",
                f"{100 * mean(each['macro_f1'] for each in scores):.2f}",
                *(f"{100 * mean(_of_part(each, number) for each in predictions):.1f}" for number in range(len(named)))]
+        if seconds:
+            row.insert(2, f"{median(each['seconds'] for each in scores):.0f}")
         if dev:
-            row.insert(2, f"{100 - 100 * mean(float(each['dev_error']) for each in notes):.2f}")
+            row.insert(3 if seconds else 2, f"{100 - 100 * mean(float(each['dev_error']) for each in notes):.2f}")
         if base:
             row.append(_difference(systems[base], runs) if name != base else "")
         rows.append(row)
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-def _wrong(runs: list[Predictions]) -> tuple[list[int], list[int]]:
+def wrong_of(runs: list[Predictions]) -> tuple[list[int], list[int]]:
     """Of each item, or group where there are several: wrong answers of all runs, and answers. All runs have one order of items."""
     _, members = units_of(runs[0].groups, len(runs[0].ids))
     wrong = np.zeros(members.max() + 1, int)
@@ -99,11 +107,14 @@ def main() -> int:
     parser.add_argument("--against", help="the system that the others are compared with")
     parser.add_argument("--label-parts", help="names of the parts of a label, which hyphens divide: shape,motion")
     parser.add_argument("--dev", action="store_true", help="print the accuracy on the dev table that chose the weights")
+    parser.add_argument("--seconds", action="store_true", help="print the processor time of a training")
     parser.add_argument("folders", type=Path, nargs="*", help="runs")
     options = parser.parse_args()
     try:
         systems = read_runs(options.folders, options.part)
-        found = table(systems, options.against, options.label_parts, options.dev) if systems else "nothing scored yet"
+        found = "nothing scored yet"
+        if systems:
+            found = table(systems, options.against, options.label_parts, options.dev, options.seconds)
     except (AsrError, ValueError, OSError) as error:
         print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from transcription.tiny import RATE, plant, planted_model, spell
 from asr import audio
 from asr.corpus import DataDir, Utterance
 from asr.errors import AsrError, UsageError
-from asr.transcription import Recognizer, job, pipeline
+from asr.transcription import Recognizer, disk, job, pipeline
 from asr.transcription.job import Shard
 from asr.transcription.sources import find_items
 from asr.transcription.writers import FORMATS
@@ -157,8 +157,8 @@ def test_a_file_is_read_again_only_when_it_has_been_touched(recordings, tmp_path
         age(path)
     work(tmp_path / "out", recordings)
     read = []
-    original = survey.sha256_of
-    monkeypatch.setattr(survey, "sha256_of", lambda path: read.append(Path(path).name) or original(path))
+    original = audio.identify
+    monkeypatch.setattr(audio, "identify", lambda path: read.append(Path(path).name) or original(path))
     assert work(tmp_path / "out", recordings).kept == 12 and read == []
     say(recordings / "x/01.wav", "text z na")
     age(recordings / "x/01.wav")
@@ -267,20 +267,17 @@ def test_an_output_that_cannot_have_its_name_fails_alone(recordings, tmp_path):
 
 
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(recordings, tmp_path, monkeypatch):
-    from asr.transcription import outputs as files
+    original, written = disk._write, 0
 
-    original, written = files.write_text, 0
-
-    def filling(path, text):
+    def filling(path, content):
         nonlocal written
         written += 1
         if written > 5:
             raise OSError(28, "No space left on device", str(path))
-        original(path, text)
+        return original(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_text", filling)
-        patch.setattr(job, "WRITERS", 1)
+        patch.setattr(disk, "_write", filling)
         with pytest.raises(AsrError, match=r"\.txt: cannot write: No space left on device; what is done is kept"):
             work(tmp_path / "out", recordings)
     left = len(outputs(tmp_path / "out"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,38 @@ from asr import audio
 from asr.transcription.ledger import NAME
 
 COUNT = 120
+DIES = """
+import os, signal, sys
+from asr.cli.main import main
+from asr.transcription.disk import Disk
+from asr.transcription.ledger import Ledger
+
+moment, batches = sys.argv.pop(1), 0
+sync, replace, append = Disk._sync, os.replace, Ledger.append
+
+def dies_at(name):
+    if moment == name and batches == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def synced(*arguments):
+    global batches
+    batches += 1
+    dies_at("written")
+    found = sync(*arguments)
+    dies_at("on the disk")
+    return found
+
+def replaced(*arguments):
+    replace(*arguments)
+    dies_at("first of them renamed")
+
+def appended(ledger, rows):
+    dies_at("all renamed")
+    append(ledger, rows)
+
+Disk._sync, os.replace, Ledger.append = synced, replaced, appended
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +65,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def started(made: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+def started(made: Path, out: Path, *more: str, program: Sequence[str] = ("-m", "asr")) -> subprocess.Popen[bytes]:
     arguments = ["--model", made / "model.safetensors", made / "in", "--out", out, "--format", "txt,json,srt", "--device", "cpu",
                  "--batch-seconds", "3", *more]
-    return subprocess.Popen([sys.executable, "-m", "asr", "transcribe", *map(str, arguments)], stdout=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, *program, "transcribe", *map(str, arguments)], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
 
 
@@ -61,6 +94,23 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(made, tmp_path):
         for name, content in outputs(out).items():  # whatever has its final name is whole
             assert name.endswith(".tmp") or wanted[name] == content
     assert stopped > 2
+    assert started(made, out).wait() == 1
+    assert outputs(out) == wanted and once_each(out)
+
+
+@pytest.mark.parametrize("moment", ["written", "on the disk", "first of them renamed", "all renamed"])
+def test_killed_between_two_steps_of_writing_a_batch(made, tmp_path, moment):
+    """Nothing with its final name is half, no row is without its outputs, and the next run ends as if there had been no other."""
+    out, wanted = tmp_path / "out", outputs(made / "whole")
+    assert started(made, out, program=["-c", DIES, moment]).wait() == -signal.SIGKILL
+    left = outputs(out)
+    final = {name for name in left if not name.endswith(".tmp")}
+    assert all(wanted[name] == left[name] for name in final)
+    recorded = {f"{row['file']}.{format}" for row in rows(out, "file") for format in ("txt", "json", "srt")}
+    assert recorded and recorded <= final
+    assert (recorded < final, len(left) > len(final)) == {
+        "written": (False, True), "on the disk": (False, True), "first of them renamed": (True, True), "all renamed": (True, False),
+    }[moment]
     assert started(made, out).wait() == 1
     assert outputs(out) == wanted and once_each(out)
 
