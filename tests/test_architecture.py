@@ -87,7 +87,8 @@ def test_commands_are_light_at_their_top(path):
             or room(name) == "cli", f"{path.name} imports {name} at its top; do it inside the command"
 
 
-@pytest.mark.parametrize("module", ["asr.config", "asr.system", "asr.audio", "asr.corpus"])
+@pytest.mark.parametrize("module", ["asr.config", "asr.system", "asr.audio", "asr.corpus", "asr.series.evaluation",
+                                    "asr.series.report"])
 def test_imports_without_torch(module):
     """What stands below the networks; `asr.text` and `asr.scoring`: tests/text/test_without_torch.py."""
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'librosa', 'lightning'}} & set(sys.modules)))"

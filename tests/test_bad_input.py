@@ -16,6 +16,7 @@ Rows are those of the table of bad input in docs/architecture.md. What another f
     shell commands           test_no_command...                              corpus/test_archive.py, cli/test_decode.py
     broken ARPA file                                                         text/test_arpa.py, cli/test_lm.py
     absent paths             test_absent_paths...
+    faulty series                                                            series/test_table.py, cli/test_forecast.py
     labels of a loss                                                         ctc/test_loss.py, ctc/kernels/test_ctc_loss_kernels.py
 """
 

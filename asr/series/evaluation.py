@@ -126,7 +126,7 @@ def table(summary: dict[str, Any]) -> str:
     lines = ["| forecast | " + " | ".join(name.upper() if name != "coverage" else name for name in names) + " |",
              "|---|" + "---|" * len(names)]
     for name, scores in summary["scores"].items():
-        cells = [f"{scores[metric]['value']:.4f} ({scores[metric]['interval'][0]:.4f} to {scores[metric]['interval'][1]:.4f})"
+        cells = ["{:.4g} ({:.4g} to {:.4g})".format(scores[metric]["value"], *scores[metric]["interval"])
                  if metric in scores else "" for metric in names]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -20,22 +20,48 @@ from asr.series.metrics import Errors
 CONFIDENCE = 0.95
 REPLICATES = 1000
 SEED = 0
+_CELLS = 4_000_000  # weights at once: bounds the memory to 32 MB
 MINIMUM = 24  # windows in a block at least: errors one step ahead do not overlap, and yet come in spells
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Which windows each replicate has: ``weights`` (R, N) say how often, ``blocks`` how many blocks fill the set."""
+    """Replicates of N windows: blocks of `length` that begin at ``starts`` (R, blocks) on a circle, the last one cut to fit."""
 
-    weights: np.ndarray
-    blocks: int
+    windows: int
+    length: int
+    starts: np.ndarray
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks fill the set."""
+        return self.starts.shape[1]
+
+    def weights(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """(replicates ``first`` to ``last``, N) float64: how often each window is drawn."""
+        starts = self.starts[first:last]
+        lengths = np.full(self.blocks, self.length)
+        lengths[-1] = self.windows - self.length * (self.blocks - 1)  # so that a replicate has as many windows as the set
+        ends = starts + lengths
+        round_the_circle = ends > self.windows
+        # +1 where a block begins and -1 behind its end, summed along the windows: how many blocks cover each.
+        steps = np.zeros((len(starts), self.windows + 1))
+        rows = np.arange(len(starts))[:, None]
+        np.add.at(steps, (rows, starts), 1.0)
+        np.add.at(steps, (rows, np.where(round_the_circle, ends - self.windows, ends)), -1.0)
+        steps[:, 0] += round_the_circle.sum(axis=1)
+        return np.cumsum(steps[:, :self.windows], axis=1)
 
     def totals(self, errors: Errors) -> list[Errors]:
         """The sums of each replicate: as many `Errors` of one window."""
-        sums, loss, covered = (None if part is None else np.tensordot(self.weights, part, axes=1)
-                               for part in (errors.sums, errors.pinball, errors.covered))
-        return [Errors(sums[r:r + 1], errors.centre, errors.quantiles, None if loss is None else loss[r:r + 1],
-                       None if covered is None else covered[r:r + 1]) for r in range(len(self.weights))]
+        found, size = [], max(1, _CELLS // self.windows)
+        for first in range(0, len(self.starts), size):
+            weights = self.weights(first, first + size)
+            sums, loss, covered = (None if part is None else np.tensordot(weights, part, axes=1)
+                                   for part in (errors.sums, errors.pinball, errors.covered))
+            found += [Errors(sums[r:r + 1], errors.centre, errors.quantiles, None if loss is None else loss[r:r + 1],
+                             None if covered is None else covered[r:r + 1]) for r in range(len(weights))]
+        return found
 
     def interval(self, replicates: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
         """(low, high) of what each replicate gave: a metric of it, or the difference of two forecasters' metrics."""
@@ -50,16 +76,4 @@ def draw_blocks(windows: int, horizon: int, replicates: int = REPLICATES, seed: 
     The same at every call. Blocks are `max(horizon, 24)` windows long, and no longer than the whole.
     """
     length = min(windows, max(horizon, MINIMUM))
-    blocks = -(-windows // length)
-    starts = np.random.default_rng(seed).integers(windows, size=(replicates, blocks))
-    weights = np.zeros((replicates, windows + 1))
-    # +1 where a block begins and -1 behind its end, summed along the circle: how many blocks cover a window.
-    last = windows - length * (blocks - 1)  # the last block is cut, so that every replicate has as many windows as the set
-    lengths = np.full(blocks, length)
-    lengths[-1] = last
-    ends = starts + lengths
-    rows = np.arange(replicates)[:, None]
-    np.add.at(weights, (rows, starts), 1.0)
-    np.add.at(weights, (rows, np.where(ends > windows, ends - windows, ends)), -1.0)
-    weights[:, 0] += (ends > windows).sum(axis=1)
-    return Draws(np.cumsum(weights[:, :windows], axis=1), blocks)
+    return Draws(windows, length, np.random.default_rng(seed).integers(windows, size=(replicates, -(-windows // length))))

@@ -21,9 +21,9 @@ PANELS = 6
 
 @dataclass(frozen=True)
 class Panel:
-    """One series around one origin. ``past`` (L,), ``truth`` (S,) or None where the future is not known, forecasts by name (S,).
+    """One series around one origin: ``past`` (L,) before it, ``truth`` from it on (None where the future is not known).
 
-    ``low`` and ``high`` (S,) bound the first forecast; ``steps`` (S,) are the rows counted from the origin.
+    ``forecasts`` (S,) by name, of the rows ``steps`` (S,), counted from the origin; ``low`` and ``high`` (S,) bound the first.
     """
 
     title: str
@@ -42,7 +42,7 @@ def draw_forecasts(panels: Sequence[Panel], path: Path, interval: str = "", unit
         mark = {"marker": "o", "markersize": 4} if len(panel.steps) == 1 else {}
         axes.plot(np.arange(-len(panel.past), 0), panel.past, color=TRUTH, linewidth=1)
         if panel.truth is not None:
-            axes.plot(panel.steps, panel.truth, color=TRUTH, linewidth=1, label="what was", **mark)
+            axes.plot(np.arange(len(panel.truth)), panel.truth, color=TRUTH, linewidth=1, linestyle="--", label="what was")
         if panel.low is not None and panel.high is not None:
             if len(panel.steps) == 1:
                 axes.vlines(panel.steps, panel.low, panel.high, color=OURS, alpha=0.35, linewidth=6, label=interval)

@@ -72,7 +72,7 @@ def panels(forecasters: list[Forecaster], windows: Windows, part: str) -> list[P
         when = "" if windows.series.times is None else f", from {windows.series.times[origin]}"
         past = min(windows.lookback, SHOWN_PAST * windows.horizon)
         found.append(Panel(f"{names[c]}{when or f', from row {origin + 1}'}", truth[origin - past:origin, c], windows.offsets,
-                           truth[origin + windows.offsets, c], shown, *edges))
+                           truth[origin:origin + windows.horizon, c], shown, *edges))
     return found
 
 

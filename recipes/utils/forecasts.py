@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from asr.series import metrics
-from asr.series.intervals import draw_blocks
+from asr.series.intervals import Draws, draw_blocks
 from asr.series.metrics import Errors
 
 
@@ -63,17 +63,12 @@ def read(baselines: list[Path], runs: list[Path]) -> dict[int, Horizon]:
     return dict(sorted(found.items()))
 
 
-def measure(name: str, sums: np.ndarray, centre: np.ndarray) -> float:
-    """A metric of the sums (C, 8) of a set of windows."""
-    return {"mse": metrics.mse, "mae": metrics.mae, "rse": metrics.rse, "corr": metrics.corr}[name](Errors(sums[None], centre))
-
-
-def replicates(at: Horizon, name: str, metric: str, weights: np.ndarray) -> np.ndarray:
+def replicates(at: Horizon, name: str, metric: str, draws: Draws) -> np.ndarray:
     """A metric of each replicate (R,): of a baseline, or of ``ours`` the mean over the seeds."""
     members = [key for key in at.sums if key.startswith("seed ")] if name == "ours" else [name]
+    measure = {"mse": metrics.mse, "mae": metrics.mae, "rse": metrics.rse, "corr": metrics.corr}[metric]
     centre = np.array(at.summary["centre"])
-    totals = [np.tensordot(weights, at.sums[key], axes=1) for key in members]  # (R, C, 8) each
-    return np.mean([[measure(metric, sums, centre) for sums in total] for total in totals], axis=0)
+    return np.mean([[measure(total) for total in draws.totals(Errors(at.sums[key], centre))] for key in members], axis=0)
 
 
 def main_table(found: dict[int, Horizon], names: list[str], published: dict[str, dict[int, list[float]]]) -> str:
@@ -112,7 +107,7 @@ def seed_table(found: dict[int, Horizon], names: list[str]) -> str:
         draws = draw_blocks(at.summary["windows"], at.summary["steps"])
         for metric in names:
             each = [scores[metric]["value"] for _, scores in sorted(at.seeds.items())]
-            low, high = draws.interval(replicates(at, "ours", metric, draws.weights))
+            low, high = draws.interval(replicates(at, "ours", metric, draws))
             rows.append([str(horizon), metric.upper(), " ".join(f"{value:.4f}" for value in each), f"**{mean(each):.4f}**",
                          f"{low:.4f} to {high:.4f}", str(at.summary["windows"]), str(draws.blocks)])
     return _markdown(rows)
@@ -122,7 +117,7 @@ def difference_table(found: dict[int, Horizon], metric: str) -> str:
     """Ours less a baseline at each horizon, with the interval over the same drawn blocks; below zero ours is better (but CORR)."""
     rows = [["ours less", *(f"{horizon}" for horizon in found)]]
     drawn = {horizon: draw_blocks(at.summary["windows"], at.summary["steps"]) for horizon, at in found.items()}
-    ours = {horizon: replicates(at, "ours", metric, drawn[horizon].weights) for horizon, at in found.items()}
+    ours = {horizon: replicates(at, "ours", metric, drawn[horizon]) for horizon, at in found.items()}
     for name in dict.fromkeys(name for at in found.values() for name in at.baselines):
         cells = []
         for horizon, at in found.items():
@@ -130,8 +125,9 @@ def difference_table(found: dict[int, Horizon], metric: str) -> str:
                 cells.append("")
                 continue
             value = mean(scores[metric]["value"] for scores in at.seeds.values()) - at.baselines[name][metric]["value"]
-            low, high = drawn[horizon].interval(ours[horizon] - replicates(at, name, metric, drawn[horizon].weights))
-            cells.append(f"{value:+.4f} ({low:+.4f} to {high:+.4f})")
+            low, high = drawn[horizon].interval(ours[horizon] - replicates(at, name, metric, drawn[horizon]))
+            places = 5 if metric == "rse" else 4  # small by its definition
+            cells.append(" ".join((f"{value:+.{places}f}", f"({low:+.{places}f} to {high:+.{places}f})")))
         rows.append([name, *cells])
     return _markdown(rows)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from series.made_series import made_values
 from series.test_baselines import windows_of
 
+from asr.series import intervals
 from asr.series import windows as windows_module
 from asr.series.baselines import make_baseline
 from asr.series.evaluation import Forecaster, evaluate, of_baseline, summarise, table, write_scores
@@ -54,16 +55,29 @@ def test_blocks_are_drawn_whole_from_a_circle(count, horizon, seed):
     draws = draw_blocks(count, horizon, 20, seed)
     length = min(count, max(horizon, 24))
     assert draws.blocks == -(-count // length)
-    np.testing.assert_array_equal(draws.weights.sum(axis=1), count)  # as many windows as there are, every time
-    assert (draws.weights >= 0).all()
+    weights = draws.weights()
+    np.testing.assert_array_equal(weights.sum(axis=1), count)  # as many windows as there are, every time
     starts = np.random.default_rng(seed).integers(count, size=(20, draws.blocks))
-    for row, begun in zip(draws.weights, starts):
+    for row, begun in zip(weights, starts):
         plain = np.zeros(count)
         for number, start in enumerate(begun):
             size = length if number < draws.blocks - 1 else count - length * (draws.blocks - 1)
             for place in range(start, start + size):
                 plain[place % count] += 1
         np.testing.assert_array_equal(row, plain)
+
+
+def test_replicates_are_summed_in_parts_that_fit_into_memory(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((50, 3, 2))
+    errors = Errors.of(truth, truth + rng.standard_normal(truth.shape), None, truth[..., None] + np.array([-1, 1]), (0.1, 0.9))
+    whole = draw_blocks(50, 3, 7).totals(errors)
+    monkeypatch.setattr(intervals, "_CELLS", 100)
+    for one, other in zip(whole, draw_blocks(50, 3, 7).totals(errors), strict=True):
+        np.testing.assert_allclose(one.sums, other.sums)
+        np.testing.assert_allclose(one.pinball, other.pinball)
+    again = errors.total(draw_blocks(50, 3, 7).weights()[4])
+    np.testing.assert_allclose(whole[4].covered, again.covered)
 
 
 def test_the_interval_covers_the_mean_of_errors_that_come_in_spells():
@@ -78,7 +92,7 @@ def test_the_interval_covers_the_mean_of_errors_that_come_in_spells():
         errors = Errors.of(walk[:, None, None] + 20, np.zeros((600, 1, 1)))
         for length in held:
             draws = draw_blocks(600, 48, 200, 1) if length == 12 else None
-            weights = draws.weights if draws else rng.multinomial(600, np.full(600, 1 / 600), 200)
+            weights = draws.weights() if draws else rng.multinomial(600, np.full(600, 1 / 600), 200)
             means = weights @ errors.sums[:, 0, 3] / 600
             low, high = draws.interval(means) if draws else np.percentile(means, [2.5, 97.5])
             held[length] += low <= 20 <= high
