@@ -22,7 +22,7 @@ class LinearMap:
 
 
 def statistics(inputs: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """(N, L, C) -> shift and scale (N, 1, C) of each window: `models.forecaster.window_statistics` in numpy."""
+    """(N, L, C) -> shift and scale (N, 1, C) of each window: `series.forecaster.window_statistics` in numpy."""
     one = np.ones_like(inputs[:, :1])
     if kind == "last":
         return inputs[:, -1:], one
