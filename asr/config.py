@@ -285,6 +285,15 @@ class LoopConfig(Section):
         return str(value) if type(value) is int else value  # YAML reads `precision: 16` as a number
 
 
+class ObjectiveConfig(Section):
+    """What the training of a recogniser minimises: CTC, and what may be added to it."""
+
+    intermediate: tuple[int, ...] = Field((), description="recurrent layers below the last, counted from 1, that the output layer "
+                                                          "answers to as well (intermediate CTC)")
+    intermediate_weight: float = Field(0.3, gt=0, lt=1, description="part of their mean loss in the whole")
+    consistency: float = Field(0.0, ge=0, description="weight of how far two masked views differ (CR-CTC); 0 for one view")
+
+
 class TrainingConfig(LoopConfig):
     """The training of a recogniser."""
 
@@ -294,6 +303,7 @@ class TrainingConfig(LoopConfig):
     ctc_backend: Literal["auto", "torch", "triton"] = Field("auto", description="what computes the loss")
     monitor: Literal["wer", "cer", "loss"] = Field("wer", description="what `best` means, on dev")
     archived: bool = Field(False, description="read features from feats.scp (`asr features`) instead of audio")
+    objective: ObjectiveConfig = ObjectiveConfig()
 
 
 class Config(Section):
@@ -305,6 +315,21 @@ class Config(Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Config:
+        objective, augment, model = self.training.objective, self.augment.spec_augment, self.model
+        if objective.intermediate:
+            if model.architecture != "cascade" or model.attention.layers:
+                raise ValueError("training.objective.intermediate is for a cascade that ends in recurrence "
+                                 "(model.architecture: cascade, model.attention.layers: 0)")
+            if len(set(objective.intermediate) & set(range(1, model.rnn.layers))) < len(objective.intermediate):
+                raise ValueError(f"training.objective.intermediate: {list(objective.intermediate)} must be different, from 1 to "
+                                 f"{model.rnn.layers - 1}, below the last of model.rnn.layers")
+        masked = (augment.freq_masks and augment.freq_width) or (augment.time_masks and augment.time_width)
+        if objective.consistency and not masked:
+            raise ValueError("training.objective.consistency compares two masked views: give augment.spec_augment masks")
+        return self
 
 
 # ----------------------------------------------------------------------------------------------------- loader

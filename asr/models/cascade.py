@@ -38,10 +38,11 @@ class Cascade(nn.Module):
         lengths = self.conv.output_lengths(lengths)
         return stack_frames(lengths.new_zeros(len(lengths), 1, 1), lengths, self.config.stacking)[1]
 
-    def packed(self, inputs: Tensor, lengths: Tensor) -> tuple[PackedSequence, Tensor]:
-        """As `forward`, with the frames as they are inside: packed (an utterance of no frames has one)."""
+    def packed(self, inputs: Tensor, lengths: Tensor, inner: list[PackedSequence] | None = None) -> tuple[PackedSequence, Tensor]:
+        """As `forward`, with the frames as they are inside: packed (an utterance of no frames has one); ``inner``, where given,
+        is appended what each recurrent layer but the last makes, from the first up."""
         hidden, lengths = stack_frames(*self.conv(inputs, lengths), self.config.stacking)
-        return self.context(pack(self.projection(hidden), lengths), lengths), lengths
+        return self.context(pack(self.projection(hidden), lengths), lengths, inner), lengths
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """inputs (B, T, F), or (B, T, H, W, C) of a video; lengths (B,) int64 -> frames (B, T', dim) zero at padding, lengths (B,).

@@ -24,9 +24,10 @@ class Context(nn.Module):
             self.attention = AttentionStack(config.attention, self.dim)
             self.dim = self.attention.dim
 
-    def forward(self, frames: PackedSequence, lengths: Tensor) -> PackedSequence:
+    def forward(self, frames: PackedSequence, lengths: Tensor, inner: list[PackedSequence] | None = None) -> PackedSequence:
+        """``inner``: see `RecurrentStack.forward`."""
         if self.rnn is not None:
-            frames = self.rnn(frames)
+            frames = self.rnn(frames, inner)
         if self.attention is not None:
             padded, _ = pad_packed_sequence(frames, batch_first=True)
             frames = pack(self.attention(padded, lengths), lengths)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from asr.config import ModelConfig
 from asr.errors import ConfigError
@@ -55,8 +58,21 @@ class Crnn(nn.Module):
         if features.shape[1] == 0:  # no utterance has a frame, and a convolution of nothing is an error in torch
             return features.new_zeros(len(lengths), 0, self.vocab_size), lengths
         frames, lengths = self.encoder.packed(features, lengths)
-        frames = frames._replace(data=self.output(self.dropout(frames.data)))
-        return unpack(frames, lengths), lengths
+        return self._logits(frames, lengths), lengths
+
+    def layer_logits(self, features: Tensor, lengths: Tensor, layers: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """As `forward`, and before it, for each of the recurrent ``layers`` (counted from 1, below the last), the logits that the
+        output layer makes of that layer's frames: all as one list, and lengths (B,) int64. For a cascade that ends in recurrence.
+        """
+        if not layers:
+            logits, lengths = self(features, lengths)
+            return [logits], lengths
+        inner: list[PackedSequence] = []
+        frames, lengths = self.encoder.packed(features, lengths, inner)
+        return [self._logits(each, lengths) for each in (*(inner[layer - 1] for layer in layers), frames)], lengths
+
+    def _logits(self, frames: PackedSequence, lengths: Tensor) -> Tensor:
+        return unpack(frames._replace(data=self.output(self.dropout(frames.data))), lengths)
 
 
 def build_model(config: ModelConfig, input_dim: int, vocab_size: int) -> Crnn:

@@ -47,9 +47,12 @@ class RecurrentStack(nn.Module):
         self.layers = nn.ModuleList(RecurrentLayer(config, input_dim if index == 0 else self.dim, index == 0)
                                     for index in range(config.layers))
 
-    def forward(self, frames: PackedSequence) -> PackedSequence:
-        for layer in self.layers:
+    def forward(self, frames: PackedSequence, inner: list[PackedSequence] | None = None) -> PackedSequence:
+        """``inner``, where given, is appended what each layer but the last makes, from the first up."""
+        for index, layer in enumerate(self.layers, start=1):
             frames = layer(frames)
+            if inner is not None and index < len(self.layers):
+                inner.append(frames)
         return frames
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from asr.corpus import Batch
 from asr.ctc import ctc_loss, greedy
 from asr.features import SpecAugment
+from asr.training.objective import disagreement
 from asr.training.preparation import Prepared
 from asr.training.task import Metric, Task
 
@@ -34,10 +35,12 @@ class SpeechTask(Task):
         self.prepared.frontend.to(self.device)
 
     def losses(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, int]:
-        """Negative log-likelihood of each utterance, (B,) float32, and the number of labels."""
+        """The objective of each utterance, (B,) float32 (its CTC loss, and what is added), and the number of labels."""
+        views = 2 if self.config.training.objective.consistency else 1
         with torch.no_grad():
-            features = self.spec_augment(self._features(batch, self.prepared.train.speaker_stats), batch.lengths, generator)
-        return self._losses(features, batch), int(batch.target_lengths.sum())
+            features = self._features(batch, self.prepared.train.speaker_stats)
+            features = torch.cat([self.spec_augment(features, batch.lengths, generator) for _ in range(views)])
+        return self._losses(features, batch, views), int(batch.target_lengths.sum())
 
     def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray]) -> Tensor:
         """The batch's features, (B, T, F), normalised."""
@@ -46,9 +49,18 @@ class SpeechTask(Task):
             stats = torch.from_numpy(np.stack([speaker_stats[speaker] for speaker in batch.speakers])).to(batch.inputs)
         return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats)
 
-    def _losses(self, features: Tensor, batch: Batch) -> Tensor:
-        """Negative log-likelihood of each utterance, (B,) float32."""
-        return self._ctc(*self.network(features, batch.lengths), batch)
+    def _losses(self, features: Tensor, batch: Batch, views: int) -> Tensor:
+        """The objective for each utterance, (B,) float32, of ``views`` of the batch, (views * B, T, F), one after the other."""
+        objective = self.config.training.objective
+        layers, lengths = self.network.layer_logits(features, batch.lengths.repeat(views), objective.intermediate)
+        losses = [torch.stack([self._ctc(view, own, batch) for view, own in zip(logits.chunk(views), lengths.chunk(views))]).mean(0)
+                  for logits in layers]
+        *inner, total = losses
+        if inner:
+            total = (1 - objective.intermediate_weight) * total + objective.intermediate_weight * torch.stack(inner).mean(0)
+        if objective.consistency:
+            total = total + objective.consistency * disagreement(*layers[-1].chunk(2), lengths.chunk(2)[0])
+        return total
 
     def _ctc(self, logits: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """Losses (B,) of logits (B, T, V)."""
