@@ -6,6 +6,12 @@ Every message says what is wrong, where, and what to do. The command line prints
 
 from __future__ import annotations
 
+import errno
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 
 class AsrError(Exception):
     """Something in the input or the machine prevents the work; the message names it and its cure."""
@@ -29,3 +35,23 @@ class DataError(AsrError):
 
 class ModelError(AsrError):
     """A model file that is absent, truncated, foreign, or does not fit what is asked of it."""
+
+
+def of_the_machine(error: OSError) -> str:
+    """A full disk, a folder that may not be written to: nobody's bug, so a line and no traceback."""
+    cure = "; free some space, then run the same again" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+    return f"{error.filename}: {error.strerror}{cure}" if error.filename else f"{error}{cure}"
+
+
+def run_script(name: str, work: Callable[[], None]) -> int:
+    """Do the work of a script and give its exit status: 0, or 1 (2 for wrong use) after a line that says what is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        work()
+    except AsrError as error:
+        print(f"{Path(name).name}: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        print(f"{Path(name).name}: error: {of_the_machine(error)}", file=sys.stderr)
+        return 1
+    return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -25,7 +24,7 @@ from asr.cli import (
     train,
     transcribe,
 )
-from asr.errors import AsrError, UsageError
+from asr.errors import AsrError, UsageError, of_the_machine
 
 app = typer.Typer(name="asr", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
                   pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,13 +62,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        sys.exit(_fail(_of_the_machine(error), 1))
-
-
-def _of_the_machine(error: OSError) -> str:
-    """A full disk, a folder that may not be written to: nobody's bug, so no traceback."""
-    cure = "; free some space, then run the same again" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
-    return f"{error.filename}: {error.strerror}{cure}" if error.filename else f"{error}{cure}"
+        sys.exit(_fail(of_the_machine(error), 1))
 
 
 def _fail(error: AsrError | str, status: int) -> int:

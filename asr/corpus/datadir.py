@@ -7,7 +7,7 @@ Kaldi uses for scoring alone, also chooses the channel of a recording whose file
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from asr.corpus.tables import (
     Fault,
     fields,
     seconds,
-    write_table,
+    write_directories,
 )
 from asr.errors import DataError
 
@@ -129,8 +129,12 @@ class DataDir:
 
     def audio(self, utterance: Utterance, sample_rate: int) -> np.ndarray:
         """The utterance's samples at ``sample_rate`` Hz: (N,) float32. Raises AudioError or DataError (a pipe)."""
-        samples, rate = self._read(utterance.recording, utterance.start, utterance.end, utterance.channel)
+        samples, rate = self.read(utterance)
         return audio.resample(samples, rate, sample_rate)
+
+    def read(self, utterance: Utterance) -> tuple[np.ndarray, int]:
+        """The utterance's samples (N,) float32 at the rate of its recording, and that rate in Hz. Raises as `audio`."""
+        return self._read(utterance.recording, utterance.start, utterance.end, utterance.channel)
 
     def duration(self, utterance: Utterance) -> float:
         """Seconds: from `utt2dur`, else `segments`, else the length of the recording."""
@@ -191,16 +195,10 @@ class DataDir:
 
         Tables of an earlier directory at ``path`` that this one lacks are removed. An end of recording that `segments`
         leaves open is written as the recording's duration, which is read from its header. An optional table that has not
-        a row for every id is left out, with a warning. Raises DataError for what no table can hold.
+        a row for every id is left out, with a warning. The directory appears whole: every table is written under another
+        name before the first is put into place. Raises DataError for what no table can hold.
         """
-        path = Path(path)
-        written = self._rows()
-        for name, rows in written.items():
-            write_table(path / name, rows)
-        for name in TABLES:
-            if name not in written:
-                (path / name).unlink(missing_ok=True)
-        self.path = path
+        save_all({Path(path): self})
 
     def _rows(self) -> dict[str, dict[str, str]]:
         """Every table to write, as key -> the rest of the line."""
@@ -235,6 +233,13 @@ class DataDir:
 
     def _end(self, utterance: Utterance) -> float:
         return self.recording_duration(utterance.recording) if utterance.end is None else utterance.end
+
+
+def save_all(directories: Mapping[Path, DataDir]) -> None:
+    """`DataDir.save` of several, all of them or none."""
+    write_directories({path: data._rows() for path, data in directories.items()})
+    for path, data in directories.items():
+        data.path = path
 
 
 def _kind(table: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from asr.errors import DataError
-from asr.system import atomic_open
+from asr.system import atomic_open, atomic_path
 
 # What the first column of each table names. `spk2utt` is derived from `utt2spk`, so it is in none of the lists.
 UTTERANCE_TABLES = ("utt2spk", "text", "segments", "feats.scp", "utt2dur", "utt2num_frames", "utt2lang", "utt2uniq",
@@ -140,8 +141,39 @@ def seconds(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def write_table(path: str | Path, rows: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+Rows = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+def write_table(path: str | Path, rows: Rows) -> None:
     """Write ``key value`` lines sorted by key in C order (code point order is the byte order of UTF-8)."""
-    items = rows.items() if isinstance(rows, Mapping) else rows
     with atomic_open(path) as file:
-        file.writelines(f"{key} {value}\n" if value else f"{key}\n" for key, value in sorted(items))
+        file.writelines(_lines(rows))
+
+
+def write_directories(directories: Mapping[Path, Mapping[str, Rows]]) -> None:
+    """Write the tables of data directories (folder -> table -> rows), all of them or none; other known tables there are removed.
+
+    Every table is on the disk under a temporary name before the first gets its own. `wav.scp` is removed before and comes
+    last, so that a directory caught between the two, by a power cut, is one that every reader refuses.
+    """
+    made = [folder for folder in directories if not folder.exists()]
+    try:
+        with contextlib.ExitStack() as stack:  # it puts into place what was opened last first
+            for folder, tables in directories.items():
+                for name in sorted(tables, key=lambda name: name != "wav.scp"):
+                    with open(stack.enter_context(atomic_path(folder / name)), "w", encoding="utf-8", newline="\n") as file:
+                        file.writelines(_lines(tables[name]))
+            for folder, tables in directories.items():
+                for name in TABLES:
+                    if name == "wav.scp" or name not in tables:
+                        (folder / name).unlink(missing_ok=True)
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _lines(rows: Rows) -> Iterator[str]:
+    items = rows.items() if isinstance(rows, Mapping) else rows
+    return (f"{key} {value}\n" if value else f"{key}\n" for key, value in sorted(items))

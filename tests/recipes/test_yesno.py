@@ -68,7 +68,7 @@ def test_a_bad_corpus_is_told_whole(corpus, tmp_path):
     first.rename(bad / "1_0_2.wav")
     second.write_bytes(b"not audio")
     with pytest.raises(DataError, match=r"(?s)1 names are not eight of 0 and 1: 1_0_2.wav; 59 recordings, where the corpus "
-                                        rf"has 60; 1 cannot be read:.*{second.name}: cannot read"):
+                                        rf"has 60; 1 audio files that cannot be read: .*{second.name}: cannot read"):
         yesno.prepare(bad, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -33,8 +33,9 @@ from pathlib import Path
 import numpy as np
 
 from asr import audio
-from asr.corpus import DataDir, Utterance
-from asr.errors import AsrError, AudioError, DataError
+from asr.corpus import Utterance
+from asr.corpus.building import some, write_parts
+from asr.errors import AudioError, DataError, run_script
 from asr.system import write_text
 
 SAMPLE_RATE = 8000
@@ -71,12 +72,12 @@ def find_recordings(corpus: Path) -> list[Recording]:
     others = sorted(found.keys() - expected.keys())
     missing = sorted(expected.keys() - found.keys())
     if missing:
-        raise DataError(f"{folder}: {len(missing)} of {len(expected)} recordings are missing: {_some(missing)}"
-                        + (f"; {len(others)} files have names that are not of the corpus: {_some(others)}" if others else "")
+        raise DataError(f"{folder}: {len(missing)} of {len(expected)} recordings are missing: {some(missing)}"
+                        + (f"; {len(others)} files have names that are not of the corpus: {some(others)}" if others else "")
                         + "; names are <digit>_<speaker>_<index>.wav; give a whole copy with --corpus DIR, "
                           "or leave --corpus out to download it")
     if others:
-        logger.warning("%s: %d files that are not of the corpus are left out: %s", folder, len(others), _some(others))
+        logger.warning("%s: %d files that are not of the corpus are left out: %s", folder, len(others), some(others))
     return [Recording(*expected[name], found[name].resolve()) for name in sorted(expected)]
 
 
@@ -167,22 +168,16 @@ def make_directories(out: Path, recordings: list[Recording], samples: dict[str, 
     dev = [singles[r.id] for r in recordings if r.index in DEV_INDICES]
     test = [singles[r.id] for r in recordings if r.index in TEST_INDICES]
 
-    def save(folder: Path, utterances: list[Utterance]) -> None:
-        used = {u.recording for u in utterances}
-        DataDir.from_utterances(utterances, {id: path for id, path in wav.items() if id in used}).save(folder)
-
-    for name, utterances in (("train", train), ("dev", dev), ("test", test)):
-        save(out / name, utterances)
+    parts = {out / "train": train, out / "dev": dev, out / "test": test}
     for number, speaker in enumerate(SPEAKERS):
         following = SPEAKERS[(number + 1) % len(SPEAKERS)]
         own = [singles[r.id] for r in recordings if r.speaker == speaker]
         own_training = [singles[r.id] for r in recordings if r.speaker == speaker and r.index not in TEST_INDICES]
         for kind, held_out, tested in (("loso", {speaker}, own), ("tune", {speaker, following}, own_training)):
-            save(out / kind / speaker / "train", [u for u in train if u.speaker not in held_out])
-            save(out / kind / speaker / "dev", [u for u in dev if u.speaker not in held_out])
-            save(out / kind / speaker / "test", tested)
-    logger.info("%s: %d training utterances (%d of them strings, %.2f hours), %d dev, %d test", out, len(train),
-                len(composed), sum(u.duration or 0 for u in train) / 3600, len(dev), len(test))
+            parts[out / kind / speaker / "train"] = [u for u in train if u.speaker not in held_out]
+            parts[out / kind / speaker / "dev"] = [u for u in dev if u.speaker not in held_out]
+            parts[out / kind / speaker / "test"] = tested
+    write_parts(parts, wav)
 
 
 def prepare(corpus: Path, out: Path, strings: int, seed: int) -> None:
@@ -201,10 +196,6 @@ def prepare(corpus: Path, out: Path, strings: int, seed: int) -> None:
     write_text(marker, settings)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True, help="folder with recordings/<digit>_<speaker>_<index>.wav")
@@ -212,13 +203,7 @@ def main() -> int:
     parser.add_argument("--strings", type=int, default=250, help="digit strings to put together for each speaker")
     parser.add_argument("--seed", type=int, default=1, help="of the strings")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        prepare(options.corpus, options.out, options.strings, options.seed)
-    except AsrError as error:
-        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_script(__file__, lambda: prepare(options.corpus, options.out, options.strings, options.seed))
 
 
 if __name__ == "__main__":

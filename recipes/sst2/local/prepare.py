@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.errors import AsrError, DataError
+from asr.errors import DataError, run_script
 from asr.system import write_text
 
 SENTIMENT = ("negative", "positive")
@@ -75,12 +75,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0, help="of the dev part of TREC")
     options = parser.parse_args()
-    try:
-        prepare(options.corpus, options.out, options.seed)
-    except AsrError as error:
-        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_script(__file__, lambda: prepare(options.corpus, options.out, options.seed))
 
 
 if __name__ == "__main__":

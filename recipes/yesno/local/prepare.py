@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from asr import audio
-from asr.corpus import DataDir, Utterance
-from asr.errors import AsrError, AudioError, DataError
+from asr.corpus import Utterance
+from asr.corpus.building import LeftOut, durations, some, write_parts
+from asr.errors import DataError, run_script
 
 NAME = re.compile(r"[01](_[01]){7}")
 WORDS = {"0": "NO", "1": "YES"}
@@ -40,17 +41,13 @@ def find_recordings(corpus: Path) -> dict[str, Path]:
     folder = corpus / "waves_yesno" if (corpus / "waves_yesno").is_dir() else corpus
     paths = sorted(folder.glob("*.wav"), key=lambda path: path.name)
     foreign = [path.name for path in paths if not NAME.fullmatch(path.stem)]
-    faults = [f"{len(foreign)} names are not eight of 0 and 1: {', '.join(foreign[:10])}"] if foreign else []
+    faults = [f"{len(foreign)} names are not eight of 0 and 1: {some(foreign)}"] if foreign else []
     if len(paths) - len(foreign) != RECORDINGS:
         faults.append(f"{len(paths) - len(foreign)} recordings, where the corpus has {RECORDINGS}")
-    unreadable = []
-    for path in paths:
-        try:
-            audio.read(path)
-        except AudioError as error:
-            unreadable.append(str(error))
+    unreadable = LeftOut()
+    durations({path.stem: path for path in paths}, unreadable, decode=True)
     if unreadable:
-        faults.append(f"{len(unreadable)} cannot be read:\n  " + "\n  ".join(unreadable[:10]))
+        faults.append(str(unreadable).strip())
     if faults:
         raise DataError(f"{folder}: " + "; ".join(faults)
                         + "\ngive a whole copy with --corpus DIR, or leave --corpus out to download it")
@@ -99,16 +96,13 @@ def parts_of(id: str, path: Path) -> list[Utterance]:
 def prepare(corpus: Path, out: Path) -> None:
     """Write train, dev and test below ``out``."""
     recordings = find_recordings(corpus)
-    wav = {id: str(path) for id, path in recordings.items()}
     ids = list(recordings)
     training, test = ids[:RECORDINGS // 2], ids[RECORDINGS // 2:]
     dev = training[DEV_EVERY // 2 - 1::DEV_EVERY]
     train = [utterance for id in training if id not in dev for utterance in parts_of(id, recordings[id])]
     whole = {id: Utterance(id, id, SPEAKER, " ".join(WORDS[mark] for mark in id.split("_"))) for id in ids}
-    for name, utterances in (("train", train), ("dev", [whole[id] for id in dev]), ("test", [whole[id] for id in test])):
-        used = {u.recording for u in utterances}
-        DataDir.from_utterances(utterances, {id: path for id, path in wav.items() if id in used}).save(out / name)
-        logger.info("%s: %d utterances of %d recordings", out / name, len(utterances), len(used))
+    write_parts({out / "train": train, out / "dev": [whole[id] for id in dev], out / "test": [whole[id] for id in test]},
+                recordings)
 
 
 def main() -> int:
@@ -116,13 +110,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, required=True, help="folder of the wav files, or the one above it")
     parser.add_argument("--out", type=Path, required=True, help="folder for the data directories")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        prepare(options.corpus, options.out)
-    except AsrError as error:
-        print(f"{Path(__file__).name}: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_script(__file__, lambda: prepare(options.corpus, options.out))
 
 
 if __name__ == "__main__":
