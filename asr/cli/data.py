@@ -188,6 +188,35 @@ def combine(dirs: Dirs, out: Out, allow_pipes: Pipes = False) -> None:
 
 
 @app.command()
+def recombine(
+    dir: Dir,
+    ctm: Annotated[Path, typer.Option(help="When each word was spoken: the words.ctm that `asr align` wrote for DIR.")],
+    out: Out,
+    count: Annotated[int, typer.Option(min=1, help="Number of strings.")],
+    words: Annotated[str, typer.Option(help="Words of a string: the fewest and the most.")] = "2-8",
+    seed: Seed = 0,
+    allow_pipes: Pipes = False,
+) -> None:
+    """Write strings of a speaker's words in random order, cut where an alignment found them: more to train on, and no sentences.
+
+    \b
+    Example:
+      asr align --model exp/first/model.safetensors --data data/train --out exp/first/align_train
+      asr data recombine data/train --ctm exp/first/align_train/words.ctm --count 1000 --out data/strings
+      asr data combine data/train data/strings --out data/train_strings
+    """
+    need_file(ctm, "alignment")
+    fewest, dash, most = words.partition("-")
+    if not (dash and fewest.isdecimal() and most.isdecimal()):
+        raise UsageError(f"--words {words}: expected the fewest and the most, as in 2-8")
+    from asr.corpus.recombine import recombine as put_together
+    from asr.transcription.directory import words_of
+
+    data = _load(dir, out, allow_pipes)
+    _save(put_together(data, words_of(data, ctm), out, count, seed, (int(fewest), int(most))), out)
+
+
+@app.command()
 def info(
     dirs: Dirs,
     subsampling: Annotated[int, typer.Option(min=1, help="The network keeps one of so many 10 ms frames; for the list of "

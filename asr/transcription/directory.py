@@ -14,8 +14,10 @@ from typing import NamedTuple
 import torch
 
 from asr.corpus import DataDir, Utterance
+from asr.corpus.recombine import Spoken
 from asr.errors import AsrError, AudioError, DataError, UsageError
 from asr.models.storage import SpeechModel
+from asr.scoring.formats import read_ctm
 from asr.system import environment, write_text
 from asr.transcription.batches import batches_by_length
 from asr.transcription.inputs import ArchivedInputs, AudioInputs, Inputs, stats_by_speaker
@@ -105,6 +107,27 @@ def place_of(data: DataDir, utterance: Utterance) -> Place:
     if len(named) == 2:
         return Place(named[0], named[1], utterance.start)
     return Place(utterance.recording, channel_label(utterance.channel), utterance.start)
+
+
+def words_of(data: DataDir, ctm: str | Path) -> dict[str, list[Spoken]]:
+    """The words that a ctm file (`place_of`) holds of each utterance, by where their middle lies; an utterance without is absent.
+
+    Raises DataError for a file that is no ctm, and for words of a recording that the data do not have.
+    """
+    timed = read_ctm(ctm)
+    found: dict[str, list[Spoken]] = {}
+    places = {utterance: place_of(data, utterance) for utterance in data.utterances}
+    known = {(place.recording, place.channel) for place in places.values()}
+    if foreign := sorted(timed.keys() - known):
+        raise DataError(f"{ctm}: {len(foreign)} recordings are not in {data.path or 'the data'} (first: {' '.join(foreign[0])}); "
+                        "the alignment must be of the same directory")
+    for utterance, place in places.items():
+        end = place.start + data.duration(utterance)
+        own = [Spoken(word.start - place.start, word.duration, word.word)
+               for word in timed.get((place.recording, place.channel), ()) if place.start <= word.start + word.duration / 2 < end]
+        if own:
+            found[utterance.id] = own
+    return found
 
 
 def summary(model: SpeechModel, data: DataDir, settings: dict[str, object], done: dict[str, int], failed: dict[str, str],

@@ -166,3 +166,33 @@ def test_exit_status_of_the_program(folder: Path) -> None:
 @pytest.mark.parametrize("command", ["check", "fix", "subset", "split", "combine", "info"])
 def test_help_shows_an_example(command: str) -> None:
     assert f"asr data {command} data/" in run(command, "--help").stdout
+
+
+def test_recombine_cuts_words_where_the_ctm_has_them(folder):
+    ctm = folder / "words.ctm"
+    ctm.write_text("".join(f"{id} 1 0.10 0.40 yes 1.0\n{id} 1 0.55 0.40 no 1.0\n" for id in DataDir.load("train").wav))
+    result = run("recombine", "train", "--ctm", str(ctm), "--count", "7", "--words", "2-3", "--seed", "1", "--out", "strings")
+    assert "strings: 7 utterances, 3 speakers" in result.output
+    made = DataDir.load("strings")
+    assert made.check() == [] and all(2 <= len((u.text or "").split()) <= 3 for u in made.utterances)
+    run("combine", "train", "strings", "--out", "both")
+    assert len(DataDir.load("both")) == 6 + 7
+
+    with pytest.raises(UsageError, match="as in 2-8"):
+        run("recombine", "train", "--ctm", str(ctm), "--count", "1", "--words", "2", "--out", "strings")
+    ctm.write_text(ctm.read_text() + "dan-1 1 0.10 0.40 yes\n")
+    with pytest.raises(DataError, match=r"1 recordings are not in .*train \(first: dan-1 1\)"):
+        run("recombine", "train", "--ctm", str(ctm), "--count", "1", "--out", "strings")
+
+
+def test_recombine_finds_the_words_of_segments(folder):
+    """Times of a ctm count from the start of the recording, and a word belongs to the segment that has its middle."""
+    from asr.transcription.directory import words_of
+
+    audio.write("call.wav", 0.1 * np.ones(32000), 8000)
+    data = DataDir.from_utterances([Utterance("ann-a", "call", "ann", "yes no", 0.0, 2.0),
+                                    Utterance("ann-b", "call", "ann", "yes", 2.0, 4.0)], {"call": "call.wav"})
+    Path("call.ctm").write_text("call 1 0.5 0.4 yes\ncall 1 1.7 0.5 no\ncall 1 2.5 0.5 yes\n")
+    found = words_of(data, "call.ctm")
+    assert {id: [(round(word.start, 3), word.word) for word in words] for id, words in found.items()} == {
+        "ann-a": [(0.5, "yes"), (1.7, "no")], "ann-b": [(0.5, "yes")]}

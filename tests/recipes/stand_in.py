@@ -62,3 +62,29 @@ def make_yesno(folder: Path) -> Path:
             parts += [tone(900 if mark == "1" else 350, 0.3), pause]
         write_wav(folder / "waves_yesno" / ("_".join(marks) + ".wav"), np.concatenate(parts))
     return folder
+
+
+def make_an4(folder: Path) -> Path:
+    """etc/ and wav/ as the archive has them: 948 and 130 SPHERE files of 74 and ten speakers, a tone for each word."""
+    import soundfile
+
+    words = ("YES", "NO", "ONE", "TWO", "THREE", "A", "B", "C")
+    dev = ("fclc", "flmm2", "fwxs", "mdxn", "mema", "mjjs2", "mnjl", "mrcb")
+    training = [*dev, *(f"mx{first}{second}" for first in "abcdef" for second in "abcdefghijk")]
+    for part, speakers, count in (("train", training, 948), ("test", [f"ft{letter}{letter}" for letter in "abcdefghij"], 130)):
+        names, lines = [], []
+        for number in range(count):
+            speaker, rest = speakers[number % len(speakers)], number // len(speakers)
+            chosen = [words[(number * 5 + place) % len(words)] for place in range(1 + number % 2)]
+            name = f"an4{'test' if part == 'test' else ''}_clstk/{speaker}/an{rest}-{speaker}-b"
+            path = folder / "wav" / f"{name}.sph"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            samples = np.concatenate([tone(300 + 150 * words.index(word), 0.3) for word in chosen])
+            soundfile.write(path, samples, 2 * RATE, format="NIST", subtype="PCM_16")
+            names.append(name)
+            text = " ".join(chosen)
+            lines.append(f"<s> {text} </s> (an{rest}-{speaker}-b)" if part == "train" else f"{text} (an{rest}-{speaker}-b)")
+        (folder / "etc").mkdir(exist_ok=True)
+        (folder / "etc" / f"an4_{part}.fileids").write_text("\n".join(names) + "\n")
+        (folder / "etc" / f"an4_{part}.transcription").write_text("\n".join(lines) + "\n")
+    return folder

@@ -35,6 +35,7 @@ import numpy as np
 from asr import audio
 from asr.corpus import Utterance
 from asr.corpus.building import some, write_parts
+from asr.corpus.recombine import compose
 from asr.errors import AudioError, DataError, run_script
 from asr.system import write_text
 
@@ -99,37 +100,6 @@ def read_all(recordings: Iterable[Recording]) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------ strings
 
 
-def compose(parts: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Put single digits, each (N,) float32, one after another as speech would: (M,) float32 within [-1, 1].
-
-    A quarter of the neighbours overlap by up to 50 ms, the others have a pause of up to 250 ms; each digit is up to 3 dB
-    louder or softer, and a faint noise covers the whole, for no recording has digital silence between its words.
-    """
-    position = round(rng.uniform(0.0, 0.15) * SAMPLE_RATE)
-    placed = []
-    for part in parts:
-        placed.append((position, _fade_edges(part) * 10 ** (rng.uniform(-3, 3) / 20)))
-        if rng.random() < 0.25:
-            step = -min(round(rng.uniform(0.0, 0.05) * SAMPLE_RATE), len(part) // 4)
-        else:
-            step = round(rng.uniform(0.0, 0.25) * SAMPLE_RATE)
-        position += len(part) + step
-    length = max(start + len(part) for start, part in placed) + round(rng.uniform(0.0, 0.15) * SAMPLE_RATE)
-    string = rng.standard_normal(length) * 10 ** (rng.uniform(-75, -50) / 20)
-    for start, part in placed:
-        string[start:start + len(part)] += part
-    return (string / max(1.0, float(np.abs(string).max()))).astype(np.float32)
-
-
-def _fade_edges(samples: np.ndarray, seconds: float = 0.0025) -> np.ndarray:
-    """Ramps at both ends, so that no joint clicks."""
-    count = min(round(seconds * SAMPLE_RATE), len(samples) // 2)
-    gain = np.ones(len(samples))
-    gain[:count] = np.arange(count) / count
-    gain[len(samples) - count:] = gain[:count][::-1]
-    return samples * gain
-
-
 def make_strings(recordings: list[Recording], samples: dict[str, np.ndarray], folder: Path, count: int,
                  seed: int) -> dict[str, tuple[Utterance, Path]]:
     """Write ``count`` strings for each speaker under ``folder``; returns id -> (utterance, its wav file)."""
@@ -140,7 +110,7 @@ def make_strings(recordings: list[Recording], samples: dict[str, np.ndarray], fo
             rng = np.random.default_rng([seed, number, n])
             digits = rng.integers(0, 10, size=rng.integers(3, 8)).tolist()
             chosen = [mine[digit][rng.integers(len(mine[digit]))] for digit in digits]
-            string = compose([samples[recording.id] for recording in chosen], rng)
+            string = compose([samples[recording.id] for recording in chosen], SAMPLE_RATE, rng)
             id = f"{speaker}-string-{n:04d}"
             path = folder / speaker / f"{id}.wav"
             audio.write(path, string, SAMPLE_RATE)
