@@ -66,7 +66,8 @@ def bash(tmp_path):
 
 @pytest.mark.parametrize("kind", ["run_local", "run_slurm"])
 def test_every_job_has_its_number_its_log_and_one_thread(bash, tmp_path, kind):
-    done = bash(f"{kind} JOB=3:5 'log/it is.JOB.log' bash -c 'echo \"JOB of $1, $OMP_NUM_THREADS thread in $PWD\"; echo bad >&2' _ xJOBx")
+    done = bash(f"{kind} JOB=3:5 'log/it is.JOB.log' "
+                "bash -c 'echo \"JOB of $1, $OMP_NUM_THREADS thread in $PWD\"; echo bad >&2' _ xJOBx")
     assert done.returncode == 0, done.stderr
     for number in (3, 4, 5):
         command, started, said, wrong, ended = (tmp_path / f"log/it is.{number}.log").read_text().splitlines()
@@ -147,7 +148,8 @@ def test_stopped_jobs_leave_nothing_running(tmp_path):
 @pytest.fixture
 def data(tmp_path):
     """Three speakers, two utterances each; the audio is never read."""
-    found = [Utterance(id=f"s{n}-{k}", recording=f"s{n}-{k}", speaker=f"s{n}", text=f"word{n}{k}") for n in range(3) for k in range(2)]
+    found = [Utterance(id=f"s{n}-{k}", recording=f"s{n}-{k}", speaker=f"s{n}", text=f"word{n}{k}")
+             for n in range(3) for k in range(2)]
     DataDir.from_utterances(found, {u.id: str(tmp_path / f"{u.id}.wav") for u in found}).save(tmp_path / "data")
     return tmp_path / "data"
 
@@ -167,7 +169,8 @@ def test_decoding_in_jobs_leaves_what_one_would_have_left(bash, tmp_path, data, 
 
 def test_parts_that_are_not_whole_are_not_joined(bash, tmp_path, data):
     joined = load_script("recipes/utils/join_decoded.py")
-    assert bash("asr data split data --out split --parts 3\nfor n in 1 2 3; do asr decode --data split/$n --out part/$n; done").returncode == 0
+    done = bash("asr data split data --out split --parts 3\nfor n in 1 2 3; do asr decode --data split/$n --out part/$n; done")
+    assert done.returncode == 0, done.stderr
     whole, parts = DataDir.load(data), sorted((tmp_path / "part").iterdir())
     with pytest.raises(DataError, match="6 utterances, 4 in the parts"):
         joined.join(whole, parts[:2], tmp_path)
