@@ -14,7 +14,7 @@ import math
 import types
 import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -271,6 +271,7 @@ class LoopConfig(Section):
     precision: Literal["32", "bf16", "16"] = "32"
     gradient_clip: float = Field(5.0, ge=0, description="largest gradient norm; 0 for none")
     accumulate: int = Field(1, ge=1, description="batches to one optimizer step")
+    batch_multiple: int = Field(1, ge=1, description="batches hold a multiple of so many items: even shares for as many processes")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0 for none")
     average_best: int = Field(5, ge=1, description="checkpoints, best on dev, averaged into the model")
     early_stop: int = Field(0, ge=0, description="epochs without a better dev error before stopping; 0 for never")
@@ -297,7 +298,8 @@ class ObjectiveConfig(Section):
 class TrainingConfig(LoopConfig):
     """The training of a recogniser."""
 
-    batch_seconds: float = Field(120.0, gt=0, description="padded audio seconds in a batch")
+    batch_seconds: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        120.0, description="padded audio seconds in a batch, of all processes together; auto: as many as memory holds")
     max_utterances: int = Field(64, ge=1, description="in a batch")
     sort_first_epoch: bool = Field(False, description="short utterances first in the first epoch (SortaGrad)")
     ctc_backend: Literal["auto", "torch", "triton"] = Field("auto", description="what computes the loss")

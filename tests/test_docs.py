@@ -76,6 +76,8 @@ def words(annotation: object) -> str:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return ", ".join(f"`{value}`" for value in inner)
+    if origin is typing.Annotated:  # a bound on one of several kinds of value
+        return type_of(FieldInfo.from_annotation(annotation))
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(words, inner))
     if origin is tuple:

@@ -21,6 +21,7 @@ class ClassifyTask(Task):
 
     metrics: ClassVar[dict[str, Metric]] = {"error": Metric("error"), "f1_error": Metric("1 - macro F1")}
     loss_label: ClassVar[str] = "cross-entropy (nats)"
+    measures: ClassVar[tuple[str, ...]] = ("confusion", "dev_loss_sum")
 
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path) -> None:
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import torch
+
 from asr.classification.config import ClassifyConfig
 from asr.classification.dataset import collate
 from asr.classification.model import save_classifier
@@ -25,7 +27,7 @@ def train(config: ClassifyConfig, train_table: str | Path, dev_table: str | Path
     Raises what that raises, and DataError for items that cannot be used, all of them at once; with ``skip_bad`` they are named in
     the log, counted and left out.
     """
-    def build(exp: Path) -> tuple[ClassifyTask, TaskData]:
+    def build(exp: Path, device: torch.device) -> tuple[ClassifyTask, TaskData]:
         prepared = prepare(config, train_table, dev_table, skip_bad)
         parts = [(part.dataset(prepared.readers, prepared.labels, config.seed, augment), part.lengths)
                  for part, augment in ((prepared.train, True), (prepared.dev, False))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ class TensorBatch:
     """Items in one batch, of any task: their ids, and in the fields of a subclass tensors whose first axis is theirs."""
 
     ids: list[str]
+    counts: bool = field(default=True, kw_only=True)
+    """False for stand-ins: what a process runs that has no part of a batch which several share."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +45,7 @@ class TensorBatch:
         """The fields that are tensors, by name."""
         import torch
 
-        return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), torch.Tensor)}
+        return {each.name: value for each in fields(self) if isinstance(value := getattr(self, each.name), torch.Tensor)}
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""

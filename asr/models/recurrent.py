@@ -8,8 +8,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from asr.config import RnnConfig
 from asr.models.gru import packed_gru
+from asr.models.norm import PackedBatchNorm
 
-NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": lambda size: nn.Identity()}
+NORMS = {"batch": PackedBatchNorm, "layer": nn.LayerNorm, "none": lambda size: nn.Identity()}
 
 
 class RecurrentLayer(nn.Module):

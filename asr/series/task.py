@@ -79,6 +79,7 @@ class ForecastTask(Task):
 
     metrics: ClassVar[dict[str, Metric]] = {"mse": Metric("MSE", percent=False), "mae": Metric("MAE", percent=False)}
     loss_label: ClassVar[str] = "loss per value"
+    measures: ClassVar[tuple[str, ...]] = ("sums",)
 
     def __init__(self, network: Forecaster, config: ForecastConfig, windows: Windows, total_steps: int, dump_dir: Path):
         super().__init__(network, config.seed, config.training, total_steps, dump_dir)

@@ -32,7 +32,7 @@ def train(config: ForecastConfig, file: str | Path, exp: str | Path, resume: boo
     """
     chosen = choose_device(device)
 
-    def build(exp: Path) -> tuple[ForecastTask, TaskData]:
+    def build(exp: Path, device: torch.device) -> tuple[ForecastTask, TaskData]:
         windows = make_windows(read_series(file, config.data), config.data, config.forecast)
         series = windows.series
         network = Forecaster(config, len(series.names), series.covariates.shape[1])

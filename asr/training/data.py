@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from asr.config import AugmentConfig, LoopConfig
 from asr.corpus import BatchSampler, SpeechDataset, TensorBatch, collate
 from asr.features import FrontEnd, WaveAugment
 from asr.training.preparation import Part, Prepared
+from asr.training.processes import place
 
 Collate = Callable[[Sequence[Any]], TensorBatch]
 
@@ -49,18 +52,19 @@ class RawFeatures:
 class EpochLoader:
     """One epoch's batches, from any position on, of a loader whose workers live as long as the run.
 
+    Of several processes each has its share of every batch; all are at the same place in the same plan.
     Workers started anew for every epoch would cost a fork, a wait for the first batch, and a copy of every page of memory
     that the network then writes.
     """
 
     def __init__(self, loader: DataLoader, sampler: BatchSampler, epoch: int, collate: Collate):
         self.loader, self.sampler, self.epoch, self.collate = loader, sampler, epoch, collate
-        self.size = len(sampler.plan(epoch))
+        self.sizes = [len(batch) for batch in sampler.plan(epoch)]
         self.taken = 0
 
     def __len__(self) -> int:
         """Batches of the whole epoch, those taken before a resume included: Lightning counts them so."""
-        return self.size
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[TensorBatch]:
         # Lightning makes an iterator before it is needed; as this one is a generator, work starts with the first batch.
@@ -68,6 +72,8 @@ class EpochLoader:
         for examples in self.loader:
             # Padded here, not by the worker: arrays come through a pipe in half the time that handing over tensors takes.
             batch = self.collate(examples)
+            if self.sampler.part[0] >= self.sizes[self.taken]:  # fewer items than processes
+                batch = replace(batch, counts=False)
             self.taken += 1
             yield batch.pin_memory() if torch.cuda.is_available() else batch
 
@@ -80,6 +86,7 @@ class EpochLoader:
 
 
 def _one_thread(worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the loop may have a handler of its own
     torch.set_num_threads(1)  # beside the network's threads, a second one in a worker only makes both wait
 
 
@@ -88,7 +95,8 @@ class TaskData(LightningDataModule):
 
     A part is a map-style dataset, asked for as (epoch, index), and the size of each of its items: seconds of audio, frames, or one.
     Items of like size share a batch, whose padded size stays within ``budget`` and whose count within ``most``. ``collate``
-    makes a `TensorBatch` of examples; what a worker hands over is the examples.
+    makes a `TensorBatch` of examples; what a worker hands over is the examples. Of several processes, each has its share of every
+    training batch, and of the dev batches every so many-th, so each dev item is measured once.
     """
 
     def __init__(self, train: tuple[Any, Sequence[float]], dev: tuple[Any, Sequence[float]], collate: Collate, seed: int,
@@ -96,7 +104,8 @@ class TaskData(LightningDataModule):
         super().__init__()
         (self.train_set, sizes), (self.dev_set, dev_sizes) = train, dev
         self.collate, self.training = collate, training
-        self.sampler = BatchSampler(sizes, budget, most, seed, sort_first_epoch=sort_first_epoch)
+        self.sampler = BatchSampler(sizes, budget, most, seed, sort_first_epoch=sort_first_epoch,
+                                    multiple=training.batch_multiple, part=place())
         self.dev_sampler = BatchSampler(dev_sizes, budget, most, seed, shuffle=False)
         self.loader = DataLoader(self.train_set, batch_sampler=self.sampler, collate_fn=list, num_workers=training.workers,
                                  worker_init_fn=_one_thread, prefetch_factor=4 if training.workers else None,
@@ -113,7 +122,21 @@ class TaskData(LightningDataModule):
         self.loader._iterator = None  # ends the workers, which would otherwise wait until the loader is collected
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.dev_set, batch_sampler=self.dev_sampler, collate_fn=self.collate)
+        number, count = place()
+        batches = list(self.dev_sampler)
+        mine = batches[number::count]
+        # A process without a batch runs one all the same: Lightning leaves out a loader that is empty, and the others would wait.
+        collate = self.collate if mine else lambda examples: replace(self.collate(examples), counts=False)
+        return DataLoader(self.dev_set, batch_sampler=mine or batches[:1], collate_fn=collate)
+
+    def idle(self) -> float:
+        """The part of the processes' time that they wait for the slowest of a step, in padded size, over the first epoch."""
+        _, count = place()
+        sizes, slowest, total = self.sampler.durations, 0.0, 0.0
+        for batch in self.sampler.plan(0):
+            costs = [len(share) * max(sizes[share], default=0.0) for share in self.sampler.shares(batch, count)]
+            slowest, total = slowest + max(costs), total + sum(costs)
+        return 1 - total / (count * slowest)
 
 
 class SpeechData(TaskData):

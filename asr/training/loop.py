@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
+import os
 import sys
 import time
 import warnings
@@ -20,15 +22,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from asr.config import LoopConfig, dump_config
-from asr.errors import ConfigError, UsageError
+from asr.errors import AsrError, ConfigError, UsageError
 from asr.system import choose_threads, environment, keep_freed_memory, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
+from asr.training.processes import agreed, first, gathered, place, restarted, together, trainer_options
 from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
 from asr.training.task import Task
 
 log = logging.getLogger("asr")
 
+IDLE = 0.03  # of the processes' time: from here on the log says what to do
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
@@ -39,22 +43,33 @@ class RunConfig(Protocol):
     training: LoopConfig
 
 
-def run_training(config: RunConfig, exp: str | Path, device: torch.device, build: Callable[[Path], tuple[Task, TaskData]],
+def run_training(config: RunConfig, exp: str | Path, device: torch.device,
+                 build: Callable[[Path, torch.device], tuple[Task, TaskData]],
                  save: Callable[[Task, dict[str, str], Path], None], resume: bool = False) -> Path:
     """Train, and return the path of the model file.
 
-    ``build(exp)`` makes the task and its data, once the run's folder is ours and its log is open; ``save(task, notes, path)``
-    writes the model file, with the best weights in place. Leaves in ``exp``: config.yaml, train.log, metrics.csv, curves.png,
-    tensorboard/, checkpoints/ and model.safetensors. The same seed on the same machine gives the same bits. With ``resume`` a run
-    that was stopped at any point goes on from its last checkpoint and ends with the bits of one that was not; a finished run is
-    left as it is. Raises UsageError when ``exp`` holds a run and ``resume`` is not asked for, or another process is at it;
-    ConfigError when it was begun with another configuration.
+    ``build(exp, device)`` makes the task and its data, once the run's folder is ours and its log is open; ``save(task, notes,
+    path)`` writes the model file, with the best weights in place. Leaves in ``exp``: config.yaml, train.log, metrics.csv,
+    curves.png, tensorboard/, checkpoints/ and model.safetensors. The same seed on the same machine gives the same bits. With
+    ``resume`` a run that was stopped at any point goes on from its last checkpoint and ends with the bits of one that was not; a
+    finished run is left as it is. Started by torchrun, the run is that of all its processes: the first writes the files, each
+    trains on its share of every batch, and dev is measured once, in parts. Raises UsageError when ``exp`` holds a run and
+    ``resume`` is not asked for, or another process is at it; ConfigError when it was begun with another configuration; AsrError
+    when a process is lost.
     """
     exp = Path(exp)
     model_path = exp / "model.safetensors"
-    with exclusive(exp):
-        if _begin(exp, config, resume) and model_path.exists():
+    with contextlib.ExitStack() as held:
+        device = held.enter_context(together(device))
+
+        def finished() -> bool:
+            held.enter_context(exclusive(exp))
+            if not (_begin(exp, config, resume or restarted()) and model_path.exists()):
+                return False
             print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
+            return True
+
+        if agreed(finished):
             return model_path
         with _logging(exp / "train.log"):
             started, worked = time.monotonic(), time.process_time()
@@ -63,8 +78,11 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device, build
             log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
             log.info("seed %d, device %s, %d threads, %d data workers", config.seed, device, torch.get_num_threads(),
                      config.training.workers)
+            if (count := place()[1]) > 1:
+                log.info("%d processes, each with these threads and data workers; batches are of all of them together", count)
             torch.manual_seed(config.seed)
-            task, data = build(exp)
+            task, data = build(exp, device)
+            _compare(task, data)
             _fit(config, task, data, exp, device, save)
             log.info("%s: %.0f s in all, %.0f s of processor time", model_path, time.monotonic() - started,
                      time.process_time() - worked)
@@ -76,14 +94,32 @@ def _fit(config: RunConfig, task: Task, data: TaskData, exp: Path, device: torch
     report = Report(exp, config.training.average_best, config.training.monitor)
     trainer = build_trainer(config.training, exp, device, report)
     checkpoint = exp / "checkpoints" / "resume.ckpt"
-    if checkpoint.exists():
+    resumed = agreed(checkpoint.exists)
+    if resumed:
         log.info("resuming from %s", checkpoint)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     notes = _settle(config, task, data, report, exp, device)
-    draw_curves(report.rows, task, exp / "curves.png")
-    save(task, notes, exp / "model.safetensors")
+    if first():
+        draw_curves(report.rows, task, exp / "curves.png")
+        save(task, notes, exp / "model.safetensors")
+
+
+def _compare(task: Task, data: TaskData) -> None:
+    """Of several processes: do all see the same data? And say what they will wait for each other."""
+    weights = (value.cpu().numpy() for value in task.network.state_dict().values())
+    seen = hashlib.sha256()
+    for array in (data.sampler.durations, data.dev_sampler.durations, *weights):
+        seen.update(array.tobytes())
+    others = [number for number, found in enumerate(gathered(seen.hexdigest())) if found != seen.hexdigest()]
+    if others:
+        raise AsrError(f"process {place()[0]} has other data or other first weights than process {others[0]}: give all processes "
+                       "the same files, and the same versions of everything")
+    count = place()[1]
+    if count > 1 and (idle := data.idle()) > IDLE:
+        log.warning("%.0f %% of the processes' time is waiting for the slowest: training.batch_multiple=%d evens batches out, and "
+                    "larger batches (training.batch_seconds, training.max_utterances) make shares more alike", 100 * idle, count)
 
 
 def build_trainer(training: LoopConfig, exp: Path, device: torch.device, report: Report) -> Trainer:
@@ -93,15 +129,15 @@ def build_trainer(training: LoopConfig, exp: Path, device: torch.device, report:
         callbacks.append(EMAWeightAveraging(decay=training.ema_decay))
     if training.early_stop:
         callbacks.append(EarlyStopping(f"dev_{report.monitor}", patience=training.early_stop, check_finite=False))
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and first():
         callbacks.append(RichProgressBar())
     callbacks.append(ResumeCheckpoint(exp / "checkpoints" / "resume.ckpt", training.checkpoint_steps))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, precision=PRECISIONS[training.precision],
+        accelerator="gpu" if device.type == "cuda" else "cpu", precision=PRECISIONS[training.precision], **trainer_options(),
         max_epochs=training.epochs, accumulate_grad_batches=training.accumulate, callbacks=callbacks,
         logger=TensorBoardLogger(exp, name="", version="tensorboard"), log_every_n_steps=10, num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
+        reload_dataloaders_every_n_epochs=1, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty() and first(),
         use_distributed_sampler=False, deterministic="warn", benchmark=False)
 
 
@@ -130,7 +166,8 @@ def _measure(task: Task, data: TaskData, device: torch.device) -> dict[str, floa
     task.on_fit_start()  # parts of it that are no modules of its own follow to the device
     task.begin_measuring()
     for index, batch in enumerate(data.val_dataloader()):
-        task.validation_step(batch.to(device), index)
+        if batch.counts:
+            task.validation_step(batch.to(device), index)
     return dev_errors(task)
 
 
@@ -159,6 +196,8 @@ def _begin(exp: Path, config: RunConfig, resume: bool) -> bool:
 def _differences(begun: object, asked: object, path: str = "") -> Iterator[str]:
     if isinstance(begun, dict) and isinstance(asked, dict):
         for key in begun.keys() | asked.keys():
+            if asked.get(key) == "auto" and isinstance(begun.get(key), float):
+                continue  # what was found then holds now
             yield from _differences(begun.get(key), asked.get(key), f"{path}.{key}" if path else str(key))
     elif begun != asked:
         yield f"{path} was {begun!r}, is {asked!r}"
@@ -173,6 +212,8 @@ def exclusive(exp: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
         except OSError:
             raise UsageError(f"{exp}: another process is training here; wait for it, or choose another --exp") from None
+        # Data workers are forks of this process: should it be killed, they must not hold the lock until they notice.
+        os.register_at_fork(after_in_child=lock.close)
         for leftover in (*exp.glob(".*.tmp"), *exp.glob("checkpoints/.*.tmp")):
             leftover.unlink()
         yield
@@ -180,8 +221,10 @@ def exclusive(exp: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logging(path: Path) -> Iterator[None]:
-    """Log lines to standard error and to the run's train.log; the libraries' chatter to neither."""
-    handlers = [logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")]
+    """Log lines of the first process to standard error and to the run's train.log; the libraries' chatter to neither."""
+    handlers: list[logging.Handler] = [logging.NullHandler()]
+    if first():
+        handlers = [logging.StreamHandler(), logging.FileHandler(path, encoding="utf-8")]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(handler)
@@ -193,6 +236,7 @@ def _logging(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # see Processes
             yield
     finally:
         log.setLevel(level)

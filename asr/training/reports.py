@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from asr.models.storage import save_tensors
 from asr.system import atomic_path, write_text
+from asr.training.processes import first
 from asr.training.task import Task
 
 log = logging.getLogger("asr")
@@ -52,14 +53,15 @@ class Report(Callback):
         task.log_dict({name: row[name] for name in ("train_loss", *errors)})
         self.rows.append(row)
         self._keep_best(task, row)
-        self._write(task)
+        if first():
+            self._write(task)
         log.info("epoch %3d  step %6d  train loss %.4f  %s  %.1f s", row["epoch"], row["step"], row["train_loss"],
                  in_words(task, errors), row["seconds"])
         for line in task.samples():
             log.info("    %s", line)
 
     def on_fit_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if self.rows and isinstance(task, Task):
+        if self.rows and isinstance(task, Task) and first():
             draw_curves(self.rows, task, self.exp / "curves.png")
 
     def _keep_best(self, task: Task, row: dict[str, float]) -> None:
@@ -67,6 +69,8 @@ class Report(Callback):
         entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.monitor)}
         ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
         self.best = ranked[: self.average_best]
+        if not first():
+            return
         if entry in self.best:
             save_tensors(weights_path(self.exp, entry["epoch"]), task.network.state_dict())
         for dropped in ranked[len(self.best):]:
@@ -101,13 +105,17 @@ class ResumeCheckpoint(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        with atomic_path(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+        if first():
+            with atomic_path(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:  # the first one writes; all of them give what they have to the state, and meet
+            trainer.save_checkpoint(self.path)
         self.saved = trainer.global_step
 
 
 def dev_errors(task: Task) -> dict[str, float]:
-    """What was measured on dev: ``dev_loss`` and the task's metrics, each with ``dev_`` before its name."""
+    """What was measured on dev, by all processes: ``dev_loss`` and the task's metrics, each with ``dev_`` before its name."""
+    task.join_measures()
     return {f"dev_{name}": value for name, value in task.measured().items()}
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from asr.config import Config
+from asr.config import Config, dump_config, load_config
 from asr.ctc.kernels.common import why_not
 from asr.errors import ConfigError
 from asr.features import FrontEnd, WaveAugment, raw_features
@@ -15,11 +16,13 @@ from asr.models import summarize
 from asr.models.storage import save_model
 from asr.models.timing import TimingModel
 from asr.models.timing_fit import timing_of
-from asr.system import choose_device
+from asr.system import choose_device, write_text
 from asr.text import build_tokenizer, get_normalizer
 from asr.training.data import SpeechData
 from asr.training.loop import run_training
 from asr.training.preparation import Prepared, prepare
+from asr.training.probe import probe_batch_seconds
+from asr.training.processes import agreed
 from asr.training.speech import SpeechTask
 
 log = logging.getLogger("asr")
@@ -34,8 +37,8 @@ def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str |
     chosen = choose_device(device)
     _check_config(config, chosen)
 
-    def build(exp: Path) -> tuple[SpeechTask, SpeechData]:
-        prepared = prepare(config, train_dir, dev_dir, allow_pipes)
+    def build(exp: Path, device: torch.device) -> tuple[SpeechTask, SpeechData]:
+        prepared = _with_batches(prepare(config, train_dir, dev_dir, allow_pipes), exp, device)
         data = SpeechData(prepared)
         total_steps = data.total_steps()
         log.info("train %s: %d utterances, %.2f h; dev %s: %d utterances, %.2f h; %d tokens (%s); %d steps in %d epochs",
@@ -46,6 +49,24 @@ def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str |
         return SpeechTask(prepared, total_steps, exp / "nonfinite"), data
 
     return run_training(config, exp, chosen, build, _save, resume)
+
+
+def _with_batches(prepared: Prepared, exp: Path, device: torch.device) -> Prepared:
+    """With a number for `training.batch_seconds`: that of the configuration, that of the run which goes on, or one found now, which
+    from here on is in the run's config.yaml."""
+    def settle(seconds: object) -> Prepared:
+        training = prepared.config.training.model_copy(update={"batch_seconds": seconds})
+        return replace(prepared, config=prepared.config.model_copy(update={"training": training}))
+
+    if prepared.config.training.batch_seconds != "auto":
+        return prepared
+    written = agreed(lambda: load_config(exp / "config.yaml").training.batch_seconds)
+    if written != "auto":
+        return settle(written)
+    trial = settle(max(prepared.train.durations))
+    found = settle(probe_batch_seconds(SpeechTask(trial, 1, exp / "nonfinite"), SpeechData(trial), device))
+    agreed(lambda: write_text(exp / "config.yaml", dump_config(found.config)))
+    return found
 
 
 def _save(task: SpeechTask, notes: dict[str, str], path: Path) -> None:

@@ -23,6 +23,7 @@ class SpeechTask(Task):
 
     metrics: ClassVar[dict[str, Metric]] = {"wer": Metric("WER"), "cer": Metric("CER")}
     loss_label: ClassVar[str] = "CTC loss per label (nats)"
+    measures: ClassVar[tuple[str, ...]] = ("hypotheses", "dev_loss_sum", "dev_label_sum")
 
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path):
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)

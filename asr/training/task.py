@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +20,9 @@ from torch import Tensor, nn
 from asr.config import LoopConfig, OptimizerConfig, ScheduleConfig
 from asr.corpus import TensorBatch
 from asr.errors import AsrError
+from asr.models.norm import shared_batch
 from asr.system import atomic_open
+from asr.training.processes import first, gathered, place, summed
 
 log = logging.getLogger("asr")
 
@@ -39,7 +43,9 @@ class Task(LightningModule, ABC):
 
     It gives `losses`, `begin_measuring`, `validation_step` and `measured`, and names its metrics; the loop does the rest. Every
     random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the same holding for
-    the data, a run resumed from a checkpoint takes the steps of a run that never stopped. What it holds beside the network
+    the data, a run resumed from a checkpoint takes the steps of a run that never stopped. Of several processes each takes its share
+    of a batch, and the step is that of the whole: losses are divided by the labels of all, and batch norm sees the frames of all;
+    dropout and masks are drawn from the number of the process as well. What it holds beside the network
     should answer ``copy.deepcopy`` with itself: averaging (EMA) copies the task, and must not copy a corpus with it.
     """
 
@@ -47,6 +53,9 @@ class Task(LightningModule, ABC):
     """What `measured` gives beside the loss, by name; `training.monitor` is one of these names, or ``loss``."""
     loss_label: ClassVar[str] = "loss"
     """The loss in words, for the curves."""
+    measures: ClassVar[tuple[str, ...]]
+    """The attributes in which `validation_step` collects. Over several processes dicts are joined, lists added item by item, and
+    the rest (numbers, arrays) added."""
 
     def __init__(self, network: nn.Module, seed: int, training: LoopConfig, total_steps: int, dump_dir: Path):
         super().__init__()
@@ -54,6 +63,7 @@ class Task(LightningModule, ABC):
         self.seed, self.training_config, self.total_steps, self.dump_dir = seed, training, total_steps, dump_dir
         self.batches = 0
         self.nonfinite_in_a_row = 0
+        self.kept = 0  # batches since the last step whose loss was finite
         self.loss_sum, self.loss_count = 0.0, 0
 
     # ------------------------------------------------------------------------------------ what a subclass says
@@ -77,23 +87,36 @@ class Task(LightningModule, ABC):
     # ------------------------------------------------------------------------------------------------ training
 
     def training_step(self, batch: TensorBatch, index: int) -> Tensor | None:
-        """The mean loss per label of the batch, or None (no step) when a loss is not finite."""
+        """The mean loss per label of the batch, or nothing to learn (no step) when a loss is not finite.
+
+        DDP takes the mean of the processes' gradients; each loss is multiplied by their number, so it is the sum.
+        """
         generator = self._seed()
+        processes = place()[1]
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        losses, count = self.losses(batch, generator)
-        if not torch.isfinite(losses).all():
+        with shared_batch(batch.counts) if processes > 1 else contextlib.nullcontext():
+            losses, count = self.losses(batch, generator)
+        if not batch.counts:
+            losses, count = losses.nan_to_num(0.0, 0.0, 0.0) * 0.0, 0
+        labels, bad = summed(count, float(not torch.isfinite(losses).all()), device=losses.device)
+        if bad:
             for buffer, value in zip(self.network.buffers(), statistics):
                 buffer.copy_(value)  # batch norm's running statistics have seen what no step may come of
             self._skip(batch, losses.detach())
-            return None
+            # Of several processes each must give DDP a gradient, of zero, for those that a step has already gathered to be added.
+            return None if processes == 1 else 0.0 * sum(parameter.sum() for parameter in self.network.parameters())
+        count = int(labels)
         loss = losses.sum() / max(1, count)
-        self.loss_sum += float(loss.detach()) * count
+        self.kept += 1
+        self.loss_sum += summed(float(loss.detach()), device=losses.device)[0] * count
         self.loss_count += count
-        return loss
+        return loss * processes
 
     def _seed(self) -> torch.Generator:
         """Seed dropout and hand out the generator of this batch's augmentation."""
-        seed = int(np.random.SeedSequence([self.seed, self.batches]).generate_state(1)[0])
+        number, count = place()
+        drawn_from = [self.seed, self.batches] if count == 1 else [self.seed, self.batches, count, number]
+        seed = int(np.random.SeedSequence(drawn_from).generate_state(1)[0])
         self.batches += 1
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed + 1)
@@ -102,14 +125,21 @@ class Task(LightningModule, ABC):
         """Name the items, save the batch, and count it."""
         finite = torch.isfinite(losses).tolist()
         names = [name for name, good in zip(batch.ids, finite) if not good]
-        path = self.dump_dir / f"batch-{self.batches:08d}.pt"
+        found = gathered((names, self._save(batch, losses) if names else None))
+        if first():
+            log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches,
+                        ", ".join(name for names, _ in found for name in names), ", ".join(path for _, path in found if path))
+        self._count_nonfinite(f"batch {self.batches}, {next(names[0] for names, _ in found if names)}")
+
+    def _save(self, batch: TensorBatch, losses: Tensor) -> str:
+        number, count = place()
+        path = self.dump_dir / f"batch-{self.batches:08d}{f'-process{number}' if count > 1 else ''}.pt"
         content = io.BytesIO()  # in memory first: torch's own writer tells a full disk in words nobody understands
         tensors = {name: value.cpu() for name, value in batch.tensors().items()}
         torch.save({"ids": batch.ids, **tensors, "losses": losses.cpu()}, content)
         with atomic_open(path, binary=True) as file:
             file.write(content.getvalue())
-        log.warning("batch %d: loss is not finite for %s; step skipped, batch saved as %s", self.batches, ", ".join(names), path)
-        self._count_nonfinite(f"batch {self.batches}, {names[0]}")
+        return str(path)
 
     def _count_nonfinite(self, last: str) -> None:
         """After too many in a row, with no step taken in between, stop the run."""
@@ -123,6 +153,9 @@ class Task(LightningModule, ABC):
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
                                     gradient_clip_algorithm: Any = None) -> None:
         """Clip to the largest norm; a gradient that is not finite takes no step (fp16's scaler sees to its own)."""
+        if place()[1] > 1 and not self.kept:
+            optimizer.zero_grad(set_to_none=True)  # the zeros that DDP was given
+        self.kept = 0
         if all(parameter.grad is None for parameter in self.network.parameters()):
             return  # every batch of this step was skipped, and counted, for its loss
         limit = self.training_config.gradient_clip
@@ -137,16 +170,27 @@ class Task(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = {"batches": self.batches, "nonfinite_in_a_row": self.nonfinite_in_a_row,
                               "loss_sum": self.loss_sum, "loss_count": self.loss_count}
+        checkpoint["processes"] = place()[1]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, value in checkpoint["task"].items():
             setattr(self, name, value)
+        before, now = checkpoint.get("processes", 1), place()[1]
+        if before != now:
+            log.warning("this run had %d process(es) and goes on with %d: the steps are the same up to rounding, the bits are not",
+                        before, now)
 
     def train_loss(self) -> float:
         """The mean loss per label since the last call."""
         mean = self.loss_sum / self.loss_count if self.loss_count else math.nan
         self.loss_sum, self.loss_count = 0.0, 0
         return mean
+
+    def join_measures(self) -> None:
+        """What each process has measured on its part of dev becomes, in all of them, what all have."""
+        parts = gathered({name: getattr(self, name) for name in self.measures})
+        for name in self.measures:
+            setattr(self, name, reduce(_joined, (part[name] for part in parts)))
 
     def on_validation_epoch_start(self) -> None:
         self.begin_measuring()
@@ -163,6 +207,12 @@ class Task(LightningModule, ABC):
         factor = lambda step: schedule_factor(training.schedule, step, self.total_steps)  # noqa: E731
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _joined(one: Any, other: Any) -> Any:
+    if isinstance(one, dict):
+        return one | other
+    return [mine + theirs for mine, theirs in zip(one, other)] if isinstance(one, list) else one + other
 
 
 def build_optimizer(network: torch.nn.Module, config: OptimizerConfig, fused: bool = True) -> torch.optim.Optimizer:

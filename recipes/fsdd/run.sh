@@ -16,6 +16,8 @@
 #   --strings N       digit strings for each speaker (default 250)
 #   --exp-tag NAME    runs are called exp/fsdd/NAME_seed<N> and NAME_loso_<speaker>_seed<N> (default crnn)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
+#   --nj N            decode (greedily) as N jobs (default 1)
+#   --cmd "COMMAND"   what runs jobs: run_local, or for example "run_slurm --partition cpu" (default: see recipes/utils/cmd.sh)
 #   --folds KIND      loso, or tune: choose settings on other folds than those that are reported (default loso)
 #   --speakers NAMES  the speakers to leave out in turn (default: all six)
 stage=0
@@ -26,6 +28,8 @@ seeds=""
 strings=250
 exp_tag=crnn
 set=""
+nj=1
+cmd=""
 folds=loso
 speakers="george jackson lucas nicolas theo yweweler"
 
@@ -60,7 +64,7 @@ if begin 3 "decoding"; then
   for seed in "${seeds[@]}"; do
     run=$exp/${exp_tag}_seed$seed
     for part in dev test; do
-      asr decode --model "$run/model.safetensors" --data $data/$part --out "$run/decode_${part}_greedy"
+      decode_jobs "$nj" --model "$run/model.safetensors" --data $data/$part --out "$run/decode_${part}_greedy"
     done
     # The weights of the search are found on dev, and test is decoded once, with them.
     asr decode --model "$run/model.safetensors" --data $data/dev --out "$run/decode_dev_beam" --method beam \
@@ -92,7 +96,7 @@ if begin 5 "leave one speaker out ($folds)"; then
       log "without $speaker, seed $seed"
       asr train --config $here/conf/loso.yaml --train "$fold/train" --dev "$fold/dev" --exp "$run" \
         "${train_options[@]}" --set seed="$seed"
-      asr decode --model "$run/model.safetensors" --data "$fold/test" --out "$out"
+      decode_jobs "$nj" --model "$run/model.safetensors" --data "$fold/test" --out "$out"
       asr score --ref "$fold/test/text" --hyp "$out/text" --out "$out"
     done
   done

@@ -12,6 +12,7 @@
 #   if begin 2 "training"; then ... fi       true if stage 2 is among --stage .. --stop-stage
 #   die "what is wrong and what to do"       ends the recipe
 #   train_options "a.b=1 c=2"                the array train_options: --resume, and --set for each of these
+#   $cmd JOB=1:4 exp/log/x.JOB.log COMMAND ...    commands as jobs, here or on a cluster; decode_jobs N ...: see cmd.sh
 #   fetch URL FILE [SHA256], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
 set -euo pipefail
 
@@ -52,6 +53,7 @@ _ended() {
 trap _ended EXIT
 
 . "$root/recipes/utils/fetch.sh"
+. "$root/recipes/utils/cmd.sh"
 
 case ${corpus-} in
   "" | /*) ;;

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +47,45 @@ def test_padding_of_uniform_durations_is_below_8_percent(count: int) -> None:
         for epoch in range(3):
             padded = sum(durations[batch].max() * len(batch) for batch in sampler.plan(epoch))
             assert 1 - durations.sum() / padded < 0.08
+
+
+def smallest(lengths: list[float], count: int) -> float:
+    """The padded seconds of the largest part of the best way to part them, of all ways there are."""
+    best = math.inf
+    for owners in itertools.product(range(count), repeat=len(lengths)):
+        parts = [[length for length, owner in zip(lengths, owners) if owner == part] for part in range(count)]
+        best = min(best, max(len(part) * max(part, default=0.0) for part in parts))
+    return best
+
+
+@given(lengths=st.lists(st.sampled_from([0.5, 1.0, 1.1, 2.0, 3.7, 4.0]) | st.floats(0.1, 20), min_size=1, max_size=6),
+       count=st.integers(1, 3))
+def test_the_largest_share_is_the_smallest_there_is(lengths: list[float], count: int) -> None:
+    shares = BatchSampler(lengths, 1000, 100, 1).shares(list(range(len(lengths))), count)
+    assert len(shares) == count and sorted(index for share in shares for index in share) == list(range(len(lengths)))
+    assert sum(map(bool, shares)) == min(count, len(lengths)) and sorted(map(bool, shares), reverse=True) == list(map(bool, shares))
+    largest = max(len(share) * max((lengths[index] for index in share), default=0.0) for share in shares)
+    assert largest == pytest.approx(smallest(lengths, count))
+
+
+def test_parts_are_those_of_one_plan_and_an_empty_one_has_a_stand_in() -> None:
+    durations = [5.0, 1.0, 2.0, 2.2, 1.1]
+    whole = BatchSampler(durations, 5, 100, 3)
+    parts = [list(BatchSampler(durations, 5, 100, 3, part=(number, 3))) for number in range(3)]
+    for batch, *given_to in zip(whole.plan(0), *parts):
+        shares = whole.shares(batch, 3)
+        assert given_to == [[(0, index) for index in share or batch[:1]] for share in shares]
+    assert [len(batch) for batch in whole.plan(0)] != [3] * len(whole)  # some share was empty
+
+
+@given(count=st.integers(1, 300), multiple=st.integers(1, 8), seed=st.integers(0, 100))
+def test_batches_of_a_multiple(count: int, multiple: int, seed: int) -> None:
+    """All but the last to be cut (the shortest utterances), and those whose budget is below it."""
+    durations = np.random.default_rng(seed).uniform(1, 15, count)
+    plan = BatchSampler(durations.tolist(), 100, 30, seed, multiple=multiple).plan(0)
+    assert sorted(index for batch in plan for index in batch) == list(range(count))
+    odd = [batch for batch in plan if len(batch) > multiple and len(batch) % multiple]
+    assert len(odd) <= 1
 
 
 def test_epochs_differ_in_their_batches_and_in_their_order() -> None:
