@@ -12,7 +12,7 @@
 #   if begin 2 "training"; then ... fi       true if stage 2 is among --stage .. --stop-stage
 #   die "what is wrong and what to do"       ends the recipe
 #   train_options "a.b=1 c=2"                the array train_options: --resume, and --set for each of these
-#   fetch URL FILE [SHA256], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
+#   fetch URL FILE [SUM], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
