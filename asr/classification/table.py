@@ -10,13 +10,13 @@ it is read.
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr.classification.config import ClassifyConfig
+from asr.corpus.columns import read_columns
 from asr.errors import DataError, UsageError
 
 log = logging.getLogger("asr")
@@ -104,7 +104,7 @@ def read_table(path: str | Path, config: ClassifyConfig, labels: Sequence[str] |
     label that is empty or unknown, an input that is empty or absent.
     """
     path = Path(path)
-    header, rows = _read(path)
+    header, rows = read_columns(path)
     columns = config.table
     wanted = [source.source for source in config.inputs] + [columns.label] * need_labels
     lacking = [name for name in dict.fromkeys(wanted) if name not in header]
@@ -130,31 +130,6 @@ def table_of(sources: Iterable[str], config: ClassifyConfig, skip_bad: bool = Fa
     items = [Item(str(number) if text else source, (source,), None, None, f"input {number}")
              for number, source in enumerate(sources, start=1)]
     return ItemTable(Path("inputs"), tuple(items)).without(list(_faults(items, config, None, False)), skip_bad)
-
-
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and (number of its line, fields) of every row."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such table")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                reader = csv.reader(file, strict=True)
-                rows = [(reader.line_num, row) for row in reader]
-            else:  # a tab parts fields and nothing else does: texts have quotation marks of their own
-                rows = [(number, line.rstrip("\r\n").split("\t")) for number, line in enumerate(file, start=1)]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}") from None
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}") from None
-    rows = [(line, row) for line, row in rows if any(field.strip() for field in row)]
-    if not rows:
-        raise DataError(f"{path}: empty; the first line names the columns")
-    header = [field.strip() for field in rows[0][1]]
-    twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
-    if twice:
-        raise DataError(f"{path}:{rows[0][0]}: columns that come twice: {', '.join(twice)}")
-    return header, rows[1:]
 
 
 def _item(path: Path, line: int, row: dict[str, str], config: ClassifyConfig) -> Item:

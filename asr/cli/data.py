@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from asr.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from asr.corpus import DataDir
+    from asr.corpus.doctor import Finding
     from asr.corpus.info import DataInfo
 
 app = typer.Typer(no_args_is_help=True, help="Kaldi data directories: check, fix, subset, split, combine, info.")
@@ -221,34 +223,68 @@ def info(
     dirs: Dirs,
     subsampling: Annotated[int, typer.Option(min=1, help="The network keeps one of so many 10 ms frames; for the list of "
                                                          "untrainable utterances.")] = 2,
+    deep: Annotated[bool, typer.Option("--deep", help="Read all audio and rank what is suspicious: silence, clipping, text that "
+                                                      "does not go with its audio, duplicates, leaks between the DIRs.")] = False,
+    out: Annotated[Path | None, typer.Option(help="With --deep: a table of all findings, FILE.tsv.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="With --deep: findings to show, the worst first.")] = 30,
+    jobs: Annotated[int, typer.Option(min=1, help="With --deep: threads that read audio.")] = 1,
     allow_pipes: Pipes = False,
 ) -> None:
     """Show hours, speakers, histograms of durations and characters, and utterances too short for their transcripts.
 
+    With --deep, the DIRs are the parts of one corpus: what is usual is learned from all of them, and nothing may be in two.
+    Exit status 1 where a recording cannot be read; what is only suspicious is for a person to judge.
+
     \b
     Example:
       asr data info data/train data/dev
+      asr data info --deep data/train data/dev data/test --out suspicious.tsv
     """
+    if out is not None and not deep:
+        raise UsageError("--out is the table of findings that --deep makes; add --deep")
     need_dir(*dirs)
     from asr.corpus import DataDir
     from asr.corpus.info import describe
 
     broken = 0
-    for path in dirs:
-        data = DataDir.load(path, allow_pipes)
+    loaded = {str(path): DataDir.load(path, allow_pipes) for path in dirs}
+    for path, data in loaded.items():
         found = describe(data, subsampling, progress(data.wav, "reading headers", len(data.wav)))
         print("\n".join(_report(path, found, subsampling)))
         broken += len(found.unreadable)
+    if deep:
+        from asr.corpus.doctor import examine, write_findings
+
+        findings = examine(loaded, jobs, lambda items: progress(items, "reading audio"))
+        print("\n".join(_suspicious(findings, top)))
+        if out is not None:
+            write_findings(out, findings)
+            print(f"{out}: {_count(len(findings), 'finding')}")
+        broken += sum(finding.kind == "unreadable" for finding in findings)
     if broken:
         raise typer.Exit(1)
+
+
+def _suspicious(findings: list[Finding], top: int) -> list[str]:
+    """The worst as a table, and how many of each kind."""
+    if not findings:
+        return ["suspicious: nothing"]
+    kinds = Counter(finding.kind for finding in findings)
+    lines = ["suspicious: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())]
+    shown = [(f"{finding.score:.1f}", finding.kind, finding.item, finding.directory, finding.why) for finding in findings[:top]]
+    widths = [max(len(row[column]) for row in shown) for column in range(4)] if shown else []
+    lines += ["  " + "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths)), row[4]]) for row in shown]
+    if len(findings) > top:
+        lines.append(f"  ... and {len(findings) - top} more; --out FILE.tsv has them all")
+    return lines
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _report(path: Path, info: DataInfo, subsampling: int) -> list[str]:
-    lines = [f"{path}", f"  utterances  {info.utterances}", f"  speakers    {info.speakers}",
+def _report(path: str, info: DataInfo, subsampling: int) -> list[str]:
+    lines = [path, f"  utterances  {info.utterances}", f"  speakers    {info.speakers}",
              f"  recordings  {info.recordings}", f"  duration    {_hours(info.durations.sum())}"]
     if len(info.durations):
         lines.append(f"  utterance   shortest {info.durations.min():.2f} s, mean {info.durations.mean():.2f} s, "

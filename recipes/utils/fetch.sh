@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Download and unpack a corpus; sourced by recipe.sh, whose log and die it calls.
 
-# fetch URL FILE [SHA256]: FILE appears under its name only when it is whole, and what it should be. What an interrupted
-# download left (FILE.part) is continued where the server allows it, and begun again where it does not.
+# fetch URL FILE [SUM]: FILE appears under its name only when it is whole, and what it should be. What an interrupted
+# download left (FILE.part) is continued where the server allows it, and begun again where it does not. SUM is a SHA-256, or
+# an MD5 where that is what the corpus is published with.
 fetch() {
   local url=$1 file=$2 sum=${3-}
   [ ! -f "$file" ] || return 0
@@ -20,9 +21,11 @@ fetch() {
   else
     die "downloading needs curl or wget: install one, or give a copy of the corpus with --corpus DIR"
   fi
-  if [ -n "$sum" ] && ! printf '%s  %s\n' "$sum" "$file.part" | sha256sum --check --status; then
+  local tool=sha256sum kind=SHA-256
+  if [ ${#sum} -eq 32 ]; then tool=md5sum kind=MD5; fi
+  if [ -n "$sum" ] && ! printf '%s  %s\n' "$sum" "$file.part" | $tool --check --status; then
     rm -f "$file.part"
-    die "$url: not the file this recipe was made for (its SHA-256 is another); call again, or give a copy with --corpus DIR"
+    die "$url: not the file this recipe was made for (its $kind is another); call again, or give a copy with --corpus DIR"
   fi
   mv "$file.part" "$file"
 }

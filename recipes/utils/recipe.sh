@@ -13,7 +13,7 @@
 #   die "what is wrong and what to do"       ends the recipe
 #   train_options "a.b=1 c=2"                the array train_options: --resume, and --set for each of these
 #   $cmd JOB=1:4 exp/log/x.JOB.log COMMAND ...    commands as jobs, here or on a cluster; decode_jobs N ...: see cmd.sh
-#   fetch URL FILE [SHA256], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
+#   fetch URL FILE [SUM], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)

@@ -124,6 +124,19 @@ def test_info(folder: Path) -> None:
     assert "  unreadable  1; not counted in the hours" in run("info", "train", status=1).stdout
 
 
+def test_what_is_suspicious(folder: Path) -> None:
+    """The fixture's audio is a constant: no speech, and flat; half of the directory is in another one."""
+    run("split", "train", "--out", "parts", "--parts", "2", "--by", "utterance")
+    shown = run("info", "--deep", "train", "parts/1", "--out", "found.tsv", "--top", "2", "--jobs", "2").stdout
+    assert {"9 silence", "9 clipping", "3 utterance in two parts"} < {*shown.split("suspicious: ")[1].split("\n")[0].split(", ")}
+    rows = (folder / "found.tsv").read_text().splitlines()
+    assert f"  ... and {len(rows) - 3} more; --out FILE.tsv has them all\nfound.tsv: {len(rows) - 1} findings\n" in shown
+    Path("audio/cid-1.wav").unlink()
+    assert "cid-1.wav: cannot read" in run("info", "--deep", "train", status=1).stdout
+    with pytest.raises(UsageError, match="add --deep"):
+        run("info", "train", "--out", "found.tsv")
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["check", "--audio", "some", "train"], "choose none, header or decode"),
     (["subset", "train", "--out", "part"], "choose one of --first"),

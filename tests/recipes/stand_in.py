@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import soundfile
 from project_copy import ROOT
 
 RATE = 8000
@@ -66,8 +67,6 @@ def make_yesno(folder: Path) -> Path:
 
 def make_an4(folder: Path) -> Path:
     """etc/ and wav/ as the archive has them: 948 and 130 SPHERE files of 74 and ten speakers, a tone for each word."""
-    import soundfile
-
     words = ("YES", "NO", "ONE", "TWO", "THREE", "A", "B", "C")
     dev = ("fclc", "flmm2", "fwxs", "mdxn", "mema", "mjjs2", "mnjl", "mrcb")
     training = [*dev, *(f"mx{first}{second}" for first in "abcdef" for second in "abcdefghijk")]
@@ -87,4 +86,44 @@ def make_an4(folder: Path) -> Path:
         (folder / "etc").mkdir(exist_ok=True)
         (folder / "etc" / f"an4_{part}.fileids").write_text("\n".join(names) + "\n")
         (folder / "etc" / f"an4_{part}.transcription").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def make_librispeech(folder: Path, parts: dict[str, int], utterances: int = 3) -> Path:
+    """LibriSpeech/<part>/<speaker>/<chapter>/ with flac and trans.txt, so many speakers to a part; SPEAKERS.TXT beside them."""
+    root = folder / "LibriSpeech"
+    listed = ["; ID  |SEX| SUBSET | MINUTES | NAME"]
+    words = ("ONE", "TWO", "THREE", "FOUR")
+    for number, (part, speakers) in enumerate(parts.items(), start=1):
+        for speaker in range(100 * number, 100 * number + speakers):
+            chapter = root / part / str(speaker) / "7"
+            chapter.mkdir(parents=True)
+            listed.append(f"{speaker:<4} | {'MF'[speaker % 2]} | {part} | 1.0 | Someone | Else")
+            lines = []
+            for n in range(utterances):
+                said = [(speaker + n + k) % 4 for k in range(2 + n % 2)]
+                lines.append(f"{speaker}-7-{n:04d} " + " ".join(words[word] for word in said) + "\n")
+                samples = np.concatenate([tone(300 + 200 * word, 0.3) for word in said])
+                soundfile.write(chapter / f"{speaker}-7-{n:04d}.flac", samples, RATE)
+            (chapter / f"{speaker}-7.trans.txt").write_text("".join(lines))
+    (root / "SPEAKERS.TXT").write_text("\n".join(listed) + "\n")
+    return folder
+
+
+def make_common_voice(folder: Path, clients: int = 6, clips: int = 2, quoted: bool = False) -> Path:
+    """A release of one language: mp3 clips of tones, four tables (``quoted`` as by a CSV writer); two clients are dev and test."""
+    (folder / "clips").mkdir(parents=True)
+    rows = []
+    for n in range(clients * clips):
+        client, name = f"{n // clips:02x}" * 32, f"common_voice_xx_{1000 + n}.mp3"
+        sentence = f'Sie sagte: "Straße {n // 3}!"'
+        if quoted:
+            sentence = '"' + sentence.replace('"', '""') + '"'
+        rows.append(f"{client}\t{name}\t{sentence}\t2\t0\n")
+        soundfile.write(folder / "clips" / name, tone(300 + 50 * n, 0.6), RATE, format="MP3")
+    header = "client_id\tpath\tsentence\tup_votes\tdown_votes\n"
+    cuts = {"train": (0, (clients - 2) * clips), "dev": ((clients - 2) * clips, (clients - 1) * clips),
+            "test": ((clients - 1) * clips, None), "validated": (0, None)}
+    for part, (first, last) in cuts.items():
+        (folder / f"{part}.tsv").write_text(header + "".join(rows[first:last]), encoding="utf-8")
     return folder
