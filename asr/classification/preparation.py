@@ -55,7 +55,7 @@ class Prepared:
 def prepare(config: ClassifyConfig, train: str | Path, dev: str | Path | None, skip_bad: bool = False) -> Prepared:
     """Read both tables and every item in them once, fit the readers, build the network.
 
-    Without a dev table the training items take its place: the epochs that fit them best are averaged. Raises UsageError and
+    Without a dev table the training items take its place, and the last epochs are averaged. Raises UsageError and
     DataError (see `read_table`); DataError also where an item is in both tables, or where there is one class only.
     """
     torch.manual_seed(config.seed)

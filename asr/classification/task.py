@@ -26,6 +26,7 @@ class ClassifyTask(Task):
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path) -> None:
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)
         self.prepared = prepared
+        self.has_dev = prepared.dev is not prepared.train
         self.begin_measuring()
 
     def losses(self, batch: ItemBatch, generator: torch.Generator) -> tuple[Tensor, int]:

@@ -142,12 +142,16 @@ def build_trainer(training: LoopConfig, exp: Path, device: torch.device, report:
 
 
 def _settle(config: RunConfig, task: Task, data: TaskData, report: Report, exp: Path, device: torch.device) -> dict[str, str]:
-    """Average the best checkpoints; put the average or the single best in place, whichever dev prefers; notes on all of it."""
+    """Average the best checkpoints; put the average or the single best in place, whichever dev prefers; notes on all of it.
+
+    Without dev items the average of the last ones is taken unasked.
+    """
     epochs = sorted(entry["epoch"] for entry in report.best)
     best = report.best[0]["epoch"]
     candidates = {f"epoch {best}": load_file(weights_path(exp, best))}
     if len(epochs) > 1:
-        candidates[f"mean of epochs {', '.join(map(str, epochs))}"] = average_weights(weights_path(exp, epoch) for epoch in epochs)
+        mean = average_weights(weights_path(exp, epoch) for epoch in epochs)
+        candidates = (candidates if task.has_dev else {}) | {f"mean of epochs {', '.join(map(str, epochs))}": mean}
     results = {}
     for name, weights in candidates.items():
         task.network.load_state_dict(weights)

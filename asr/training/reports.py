@@ -65,8 +65,11 @@ class Report(Callback):
             draw_curves(self.rows, task, self.exp / "curves.png")
 
     def _keep_best(self, task: Task, row: dict[str, float]) -> None:
-        """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured)."""
-        entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.monitor)}
+        """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured).
+
+        Best on dev; without dev items, the last ones.
+        """
+        entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.monitor) if task.has_dev else [-row["epoch"]]}
         ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
         self.best = ranked[: self.average_best]
         if not first():

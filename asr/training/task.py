@@ -53,6 +53,8 @@ class Task(LightningModule, ABC):
     """What `measured` gives beside the loss, by name; `training.monitor` is one of these names, or ``loss``."""
     loss_label: ClassVar[str] = "loss"
     """The loss in words, for the curves."""
+    has_dev: bool = True
+    """Whether dev items are others than those trained on; where they are not, they choose nothing, and the last epochs count."""
     measures: ClassVar[tuple[str, ...]]
     """The attributes in which `validation_step` collects. Over several processes dicts are joined, lists added item by item, and
     the rest (numbers, arrays) added."""

@@ -123,6 +123,27 @@ def test_same_seed_same_bits_whatever_the_workers(tables, tmp_path):
         train(config.model_copy(update={"pooling": "max"}), tables["series"], None, tmp_path / "a", resume=True, device="cpu")
 
 
+def test_without_dev_items_the_last_epochs_count(tables, tmp_path):
+    """Also where earlier ones fitted the training items better; with a dev table those that it prefers."""
+    import csv
+
+    from asr.training.averaging import average_weights
+
+    overrides = [*SERIES, "training.epochs=6", "training.average_best=2", "training.optimizer.lr=5",
+                 "training.schedule.name=constant"]
+    model = run(tables["series"], tmp_path / "last", *overrides)
+    with open(tmp_path / "last/metrics.csv", newline="") as file:
+        losses = [float(row["dev_loss"]) for row in csv.DictReader(file)]
+    assert sorted(sorted(range(1, 7), key=lambda epoch: losses[epoch - 1])[:2]) != [5, 6]
+    kept = [tmp_path / f"last/checkpoints/epoch-000{epoch}.safetensors" for epoch in (5, 6)]
+    assert sorted((tmp_path / "last/checkpoints").glob("epoch-*")) == kept
+    mean, weights = average_weights(kept), load_classifier(model).network.state_dict()
+    assert all(torch.equal(mean[name], weights[name]) for name in mean)
+    assert "mean of epochs 5, 6 it is" in (tmp_path / "last/train.log").read_text()
+    with pytest.raises(ConfigError, match="early_stop: without dev items"):
+        run(tables["series"], tmp_path / "stopped", *overrides, "training.early_stop=2")
+
+
 # ---------------------------------------------------------------------------------------------------- model files
 
 
