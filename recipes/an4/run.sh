@@ -3,16 +3,16 @@
 #
 #   0  the corpus: downloaded, unless --corpus names a copy
 #   1  data directories (dev: eight of the training speakers)        2  language model and words, from the training transcripts
-#   3  a first network, and strings of the words that it finds in the training utterances (asr data recombine)
-#   4  train, on utterances and strings        5  decode dev and test: greedy, beam search, and beam search with language
+#   3  with --strings N: a first network, and strings of the words that it finds in the training utterances (asr data recombine)
+#   4  train        5  decode dev and test: greedy, beam search, and beam search with language
 #   model and closed vocabulary        6  score        7  tables
 #
 # Options:
 #   --stage N         first stage to run (default 0)
 #   --stop-stage N    last stage to run (default 7)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
-#   --conf NAME       configuration, conf/NAME.yaml (default crnn: pieces of words; char: characters)
-#   --strings N       strings of words to train on beside the 848 utterances (default 850; 0 leaves out stage 3)
+#   --conf NAME       configuration, conf/NAME.yaml (default crnn: pieces of words; char: characters; strings: for --strings)
+#   --strings N       strings of words to train on beside the 848 utterances (default 0: none)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
 #   --methods NAMES   ways of decoding (default "greedy beam beam_lm")
@@ -23,7 +23,7 @@ stage=0
 stop_stage=7
 corpus=""
 conf=crnn
-strings=850
+strings=0
 seed=1
 seeds=""
 methods="greedy beam beam_lm"
@@ -74,7 +74,7 @@ train=$data/train
 if [ "$strings" != 0 ] && begin 3 "strings"; then
   # One network and one set of strings for all seeds, so that these differ in nothing but their own.
   run=$exp/first_seed1
-  asr train --config $here/conf/first.yaml --train $data/train --dev $data/dev --exp $run "${train_options[@]}" --set seed=1
+  asr train --config $here/conf/crnn.yaml --train $data/train --dev $data/dev --exp $run "${train_options[@]}" --set seed=1
   asr align --model $run/model.safetensors --data $data/train --out $run/align_train
   asr data recombine $data/train --ctm $run/align_train/words.ctm --count "$strings" --seed 1 --out $data/strings
   asr data combine $data/train $data/strings --out $data/train_strings
