@@ -311,8 +311,8 @@ def test_a_loss_that_is_not_finite_is_skipped_named_and_saved(asr, corpus, monke
     names = [line.split()[0] for line in (corpus / "train" / "text").read_text().splitlines()]
     original = SpeechTask._losses
 
-    def spoilt(self, features, batch):
-        losses = original(self, features, batch)
+    def spoilt(self, features, batch, views):
+        losses = original(self, features, batch, views)
         return losses.masked_fill(torch.tensor([name == names[4] for name in batch.ids]), float("nan"))
 
     monkeypatch.setattr(SpeechTask, "_losses", spoilt)

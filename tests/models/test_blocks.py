@@ -149,7 +149,7 @@ def test_the_receptive_field_is_the_one_printed():
 def test_batch_norm_gradients_against_finite_differences():
     inputs, mask = padded([4, 2], channels=2, bins=2)
     function = MaskedBatchNorm2d(2).double()
-    apply = lambda x, w, b: _MaskedBatchNorm.apply(x, mask.double(), w, b, function.eps)[0]  # noqa: E731
+    apply = lambda x, w, b: _MaskedBatchNorm.apply(x, mask.double(), w, b, function.eps, False)[0]  # noqa: E731
     weight, bias = torch.rand(2, dtype=torch.float64, requires_grad=True), torch.rand(2, dtype=torch.float64, requires_grad=True)
     # Sums of squares and counts are kept in the inputs' precision, here double.
     assert torch.autograd.gradcheck(apply, (inputs.double().requires_grad_(), weight, bias))

@@ -105,7 +105,7 @@ def test_what_is_no_table_is_said(folder, content, said):
 
 
 def test_the_recipe_from_a_folder_to_a_table_of_results(folder, tmp_path):
-    source = table(folder, "t.csv", "file,text,split", "{s}_{n}.wav,number {n},{part}")
+    source = table(folder, "t.csv", "file,text,split", "{s}_{n}.wav,number one,{part}")
     project = ProjectCopy(tmp_path / "copy")
     done = project.run("template", "--corpus", folder, "--table", source.name, "--name", "tones", "--set", TINY, cwd=tmp_path,
                        script=project.root / "run.sh")

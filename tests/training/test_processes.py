@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 import uuid
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def work(corpus: Path, exp: Path, overrides: list[str], resume: bool, hurt: str)
 
         def step_or_die(self: Task, *given: object) -> object:
             if number == process and self.batches == int(step):
-                os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[what])
+                if what == "hang":
+                    time.sleep(600)  # until torchrun tells it to stop; one that cannot hear that it kills after 30 s
+                os.kill(os.getpid(), signal.SIGKILL)
             return original(self, *given)
 
         Task.training_step = step_or_die  # this process is a fork, and ends with the run
@@ -71,7 +74,7 @@ def work(corpus: Path, exp: Path, overrides: list[str], resume: bool, hurt: str)
 def launch(count: int, corpus: Path, exp: Path, *overrides: str, resume: bool = False, hurt: str = "", restarts: int = 0) -> str:
     """Run with so many processes; what they wrote to the descriptor of stderr (not the log: that is in train.log).
 
-    ``hurt``: "process step kill" or "process step stop".
+    ``hurt``: "process step kill" or "process step hang".
     """
     config = LaunchConfig(1, 1, count, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
                           max_restarts=restarts, monitor_interval=0.1, start_method="fork")
@@ -136,7 +139,7 @@ def test_torchrun_starts_a_killed_run_again_and_it_ends_in_the_same_bits(corpus,
 
 def test_a_process_that_hangs_ends_the_run(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_PROCESS_TIMEOUT", "1")
-    said = launch(2, corpus, tmp_path / "run", hurt="1 3 stop")
+    said = launch(2, corpus, tmp_path / "run", hurt="1 3 hang")
     assert "process 0 of 2 lost another one, or waited 1 s for it" in said and "--resume" in said
 
 

@@ -87,7 +87,7 @@ def test_a_ragged_batch_with_all_limits():
 
 
 @pytest.mark.parametrize("unit", ["word", "token"])
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 12), beam=st.integers(1, 8), weight=st.sampled_from([0.0, 0.7, 2.0]),
        bonus=st.sampled_from([0.0, 0.3, -0.7]))
 def test_with_a_language_model(unit, seed, frames, beam, weight, bonus):
