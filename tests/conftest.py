@@ -9,6 +9,6 @@ os.environ["TRITON_INTERPRET"] = "1"  # before triton is: kernels run on the CPU
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("suite", deadline=None, max_examples=60, derandomize=True, print_blob=True,
+settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True, print_blob=True,
                           suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 settings.load_profile("suite")

@@ -114,7 +114,11 @@ def check(log_probs, options, knowledge, beam=None):
         got = sorted((hypothesis.tokens, [word for word, _, _ in hypothesis.words or ()], hypothesis.score,
                       hypothesis.acoustic_score, hypothesis.lm_score) for hypothesis in found)
         wanted = sorted((tokens, words if named else [], *scores) for tokens, words, *scores in expected)
-        assert [entry[:2] for entry in got] == [entry[:2] for entry in wanted]
+        assert [tokens for tokens, *_ in got] == [tokens for tokens, *_ in wanted]
+        for (_, words, *_), (_, expected_words, *_) in zip(got, wanted):
+            # Without a language model, readings of as many words are worth the same, and either will do.
+            assert words == expected_words or (options.get("lm") is None and not options.get("hotwords")
+                                               and len(words) == len(expected_words))
         np.testing.assert_allclose([entry[2:] for entry in got], [entry[2:] for entry in wanted], rtol=0, atol=1e-9)
         assert [hypothesis.score for hypothesis in found] == sorted((entry[2] for entry in got), reverse=True)
 

@@ -175,7 +175,8 @@ def test_ten_thousand_utterances_open_fast(opened, tmp_path: Path) -> None:
     start = time.perf_counter()
     page.locator("#head button[data-column=hyp1]").click()
     page.evaluate("document.getElementById('table').scrollTop = 200000")
-    page.wait_for_function("document.querySelector('.row').style.top > '1'")
+    while not page.evaluate("document.querySelector('.row').style.top > '1'"):  # the page's own policy forbids to wait in it
+        assert time.perf_counter() - start < 10
     sorted_and_moved = time.perf_counter() - start
     assert search(page, "word123 errors1>0").endswith("of 10,000")
     assert shown < 5 and sorted_and_moved < 3, (shown, sorted_and_moved)  # seconds; below 1 on an idle machine
