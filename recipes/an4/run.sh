@@ -49,6 +49,7 @@ method() {
     *) die "--methods $1: choose among greedy, beam and beam_lm" ;;
   esac
 }
+
 if begin 0 "corpus"; then
   if [ -z "$corpus" ]; then
     fetch https://dldata-public.s3.us-east-2.amazonaws.com/an4_sphere.tar.gz $data/corpus.tar.gz \
@@ -94,7 +95,7 @@ if begin 5 "decoding"; then
       method "$method"
       # Weights of the search are found on dev, and test is decoded once, with them.
       tune=() tuned=()
-      if [ $method != greedy ]; then tune=(--tune) tuned=(--tuned "$run/decode_dev_$method/tuned.json"); fi
+      if [ "$method" != greedy ]; then tune=(--tune) tuned=(--tuned "$run/decode_dev_$method/tuned.json"); fi
       asr decode --model "$run/model.safetensors" --data $data/dev --out "$run/decode_dev_$method" \
         ${decode_options[@]+"${decode_options[@]}"} ${tune[@]+"${tune[@]}"}
       asr decode --model "$run/model.safetensors" --data $data/test --out "$run/decode_test_$method" \
