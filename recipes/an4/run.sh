@@ -2,52 +2,51 @@
 # AN4: letters, numbers and commands, 74 speakers for training and ten strangers for test; 0.8 hours (CMU, 1991).
 #
 #   0  the corpus: downloaded, unless --corpus names a copy
-#   1  data directories (dev: eight of the training speakers)        2  language model and words, from the training transcripts
-#   3  with --strings N: a first network, and strings of the words that it finds in the training utterances (asr data recombine)
-#   4  train        5  decode dev and test: greedy, beam search, and beam search with language
-#   model and closed vocabulary        6  score        7  tables
+#   1  data directories (dev: eight of the training speakers)
+#   2  language model and words, from the training transcripts; with --strings N also a first network, and strings of the words
+#      that it finds in the training utterances (asr data recombine)
+#   3  train        4  decode dev (weights tuned there) and test (once)        5  score        6  tables
 #
 # Options:
 #   --stage N         first stage to run (default 0)
-#   --stop-stage N    last stage to run (default 7)
+#   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
 #   --conf NAME       configuration, conf/NAME.yaml (default crnn: pieces of words; char: characters; strings: for --strings)
 #   --strings N       strings of words to train on beside the 848 utterances (default 0: none)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
-#   --methods NAMES   ways of decoding (default "greedy beam beam_lm")
+#   --methods NAMES   ways of decoding (default "greedy beam beam_lm", which has the language model and a closed vocabulary)
+#   --beam N          width of the beam search (default 16)
 #   --order N         of the language model (default 3)
 #   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
 stage=0
-stop_stage=7
+stop_stage=6
 corpus=""
 conf=crnn
 strings=0
 seed=1
 seeds=""
 methods="greedy beam beam_lm"
+beam=16
 order=3
 exp_tag=""
 set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/an4 data=data/an4 exp=exp/an4
-exp_tag=${exp_tag:-$conf}
-lm=$exp/lm_$order.arpa.gz
-read -r -a seeds <<<"${seeds:-$seed}"
+exp_tag=${exp_tag:-$conf} lm_file=$exp/lm_$order.arpa.gz
+dev=(dev) tests=(test) train=$data/train
+[ "$strings" = 0 ] || train=$data/train_strings
 read -r -a methods <<<"$methods"
-train_options "$set"
-[ -f "$here/conf/$conf.yaml" ] || die "--conf $conf: there is no $here/conf/$conf.yaml"
+for method in "${methods[@]}"; do
+  case $method in greedy | beam | beam_lm) ;; *) die "--methods $method: choose among greedy, beam and beam_lm" ;; esac
+done
+. recipes/utils/speech.sh
 
-# The options of a way of decoding; the array decode_options.
-method() {
-  case $1 in
-    greedy) decode_options=() ;;
-    beam) decode_options=(--method beam) ;;
-    beam_lm) decode_options=(--method beam --lm "$lm" --lexicon $exp/words.txt) ;;
-    *) die "--methods $1: choose among greedy, beam and beam_lm" ;;
-  esac
+search_options() {
+  search_options=(--beam "$beam")
+  if [ "$1" = beam_lm ]; then search_options+=(--lm "$lm_file" --lexicon $exp/words.txt); fi
 }
 
 if begin 0 "corpus"; then
@@ -65,62 +64,17 @@ fi
 
 if begin 2 "language model"; then
   mkdir -p $exp
-  asr lm build --kaldi --text $data/train/text --order "$order" --out "$lm"
+  asr lm build --kaldi --text $data/train/text --order "$order" --out "$lm_file"
   cut -d ' ' -f 2- $data/train/text | tr ' ' '\n' | LC_ALL=C sort -u >$exp/words.txt.part
   mv $exp/words.txt.part $exp/words.txt
+  if [ "$strings" != 0 ]; then
+    # One network and one set of strings for all seeds, so that these differ in nothing but their own.
+    run=$exp/first_seed1
+    asr train --config $here/conf/crnn.yaml --train $data/train --dev $data/dev --exp $run "${train_options[@]}" --set seed=1
+    asr align --model $run/model.safetensors --data $data/train --out $run/align_train
+    asr data recombine $data/train --ctm $run/align_train/words.ctm --count "$strings" --seed 1 --out $data/strings
+    asr data combine $data/train $data/strings --out $data/train_strings
+  fi
 fi
 
-train=$data/train
-[ "$strings" = 0 ] || train=$data/train_strings
-if [ "$strings" != 0 ] && begin 3 "strings"; then
-  # One network and one set of strings for all seeds, so that these differ in nothing but their own.
-  run=$exp/first_seed1
-  asr train --config $here/conf/crnn.yaml --train $data/train --dev $data/dev --exp $run "${train_options[@]}" --set seed=1
-  asr align --model $run/model.safetensors --data $data/train --out $run/align_train
-  asr data recombine $data/train --ctm $run/align_train/words.ctm --count "$strings" --seed 1 --out $data/strings
-  asr data combine $data/train $data/strings --out $data/train_strings
-fi
-
-if begin 4 "training"; then
-  for seed in "${seeds[@]}"; do
-    asr train --config "$here/conf/$conf.yaml" --train "$train" --dev $data/dev --exp "$exp/${exp_tag}_seed$seed" \
-      "${train_options[@]}" --set seed="$seed"
-  done
-fi
-
-if begin 5 "decoding"; then
-  for seed in "${seeds[@]}"; do
-    run=$exp/${exp_tag}_seed$seed
-    for method in "${methods[@]}"; do
-      method "$method"
-      # Weights of the search are found on dev, and test is decoded once, with them.
-      tune=() tuned=()
-      if [ "$method" != greedy ]; then tune=(--tune) tuned=(--tuned "$run/decode_dev_$method/tuned.json"); fi
-      asr decode --model "$run/model.safetensors" --data $data/dev --out "$run/decode_dev_$method" \
-        ${decode_options[@]+"${decode_options[@]}"} ${tune[@]+"${tune[@]}"}
-      asr decode --model "$run/model.safetensors" --data $data/test --out "$run/decode_test_$method" \
-        ${decode_options[@]+"${decode_options[@]}"} ${tuned[@]+"${tuned[@]}"}
-    done
-  done
-fi
-
-if begin 6 "scoring"; then
-  for seed in "${seeds[@]}"; do
-    for part in dev test; do
-      for method in "${methods[@]}"; do
-        out=$exp/${exp_tag}_seed$seed/decode_${part}_$method
-        log "$out"
-        asr score --ref $data/$part/text --hyp "$out/text" --utt2spk $data/$part/utt2spk --out "$out"
-      done
-    done
-  done
-fi
-
-if begin 7 "results"; then
-  shopt -s nullglob
-  for part in dev test; do
-    for method in "${methods[@]}"; do
-      python recipes/utils/results.py --title "AN4, $part, $method" $exp/"$exp_tag"_seed*/decode_${part}_$method
-    done
-  done
-fi
+train_decode_score
