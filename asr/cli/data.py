@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asr.corpus.doctor import Finding
     from asr.corpus.info import DataInfo
 
-app = typer.Typer(no_args_is_help=True, help="Kaldi data directories: check, fix, subset, split, combine, info.")
+app = typer.Typer(no_args_is_help=True, help="Kaldi data directories: check, fix, subset, split, combine, recombine, info.")
 
 Dirs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data directories (wav.scp, text, utt2spk, ...).")]
 Dir = Annotated[Path, typer.Argument(metavar="DIR", help="A data directory (wav.scp, text, utt2spk, ...).")]

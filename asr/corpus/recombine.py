@@ -51,7 +51,7 @@ def recombine(data: DataDir, words: Mapping[str, Sequence[Spoken]], folder: str 
     said = Counter(word for own in spans.values() for *_, word in own)
     if not said:
         raise DataError(f"{data.path or 'data'}: no words to put together; give the words.ctm that `asr align` wrote for it")
-    rate = audio.probe(data.wav[data.utterances[0].recording]).sample_rate
+    _, rate = data.read(data.utterances[0])
     speakers = {speaker: ids for speaker, ids in data.speakers.items() if any(spans.get(id) for id in ids)}
     utterances, wav = [], {}
     for turn, (speaker, ids) in enumerate(speakers.items()):  # one speaker's audio in memory at a time
@@ -67,7 +67,8 @@ def recombine(data: DataDir, words: Mapping[str, Sequence[Spoken]], folder: str 
             text = " ".join(pieces[place][0] for place in drawn)
             utterances.append(Utterance(id, id, speaker, text, duration=len(samples) / rate))
             wav[id] = str(path)
-    for stale in {path.resolve() for path in (folder / "wav").glob("*/*.wav")} - set(map(Path, wav.values())):
+    ours = {path.resolve() for path in (folder / "wav").glob("*/*-string-??????.wav")}  # of an earlier call; never other audio
+    for stale in ours - set(map(Path, wav.values())):
         stale.unlink()
     return DataDir.from_utterances(utterances, wav)
 

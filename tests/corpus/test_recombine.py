@@ -81,7 +81,18 @@ def test_a_string_is_a_function_of_the_seed_and_its_number(spoken, tmp_path):
     first, more, other = content("a", 6, 1), content("b", 10, 1), content("c", 6, 2)
     assert first.items() <= more.items() and len(more) == 10
     assert not set(first.values()) & set(other.values())
-    assert content("b", 6, 1) == first and len(list((tmp_path / "b").rglob("*.wav"))) == 6  # none of the ten is left behind
+    mine = tmp_path / "b/wav/ann/mine.wav"
+    mine.write_bytes(b"")
+    assert content("b", 6, 1) == first
+    assert len(list((tmp_path / "b").rglob("*.wav"))) == 6 + 1  # none of the ten is left behind, and what is not ours stays
+
+
+def test_recordings_may_come_from_a_command(spoken, tmp_path):
+    data, words = spoken
+    piped = DataDir.from_utterances(data.utterances, {id: f"cat {path} |" for id, path in data.wav.items()}, allow_pipes=True)
+    made = [{id: Path(path).read_bytes() for id, path in recombine(each, words, tmp_path / name, 4).wav.items()}
+            for name, each in (("files", data), ("pipes", piped))]
+    assert made[0] == made[1]
 
 
 def test_what_is_cut_reaches_into_no_neighbour(spoken, tmp_path):
