@@ -371,7 +371,10 @@ def parse_config(tree: dict[str, Any], where: str = "configuration", root: type[
     try:
         return root.model_validate(tree)
     except ValidationError as error:
-        faults = [_describe(fault, root) for fault in error.errors()]
+        found: dict[str, list[str]] = {}  # a value that may be of two types has a fault for each
+        for fault in error.errors():
+            found.setdefault(_path(fault["loc"], root), []).append(_describe(fault, root))
+        faults = [f"{path}: {' or '.join(whats)}" if path else " or ".join(whats) for path, whats in found.items()]
         raise ConfigError(f"{where}: " + ("; ".join(faults) if len(faults) == 1 else
                                           f"{len(faults)} faults\n  " + "\n  ".join(faults))) from None
 
@@ -408,16 +411,20 @@ def _place(entries: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
+def _path(location: tuple[Any, ...], root: type[Section]) -> str:
+    """`key.path` of a fault: what pydantic puts behind a key (the types that its value may have) is none of it."""
+    return ".".join(str(part) for end, part in enumerate(location) if isinstance(part, int) or _keys_at(location[:end], root))
+
+
 def _describe(fault: Any, root: type[Section]) -> str:
-    """One pydantic fault as `key.path: what is wrong (did you mean ...?)`."""
+    """One pydantic fault as `what is wrong (did you mean ...?)`."""
     location = fault["loc"]
-    path = ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         known = _keys_at(location[:-1], root)
         close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
-        return f"{path}: unknown key" + (f"; did you mean `{close[0]}`? (known: {', '.join(known)})" if close else "")
+        return "unknown key" + (f"; did you mean `{close[0]}`? (known: {', '.join(known)})" if close else "")
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {message} (got {fault['input']!r})" if not isinstance(fault["input"], dict) else f"{path}: {message}"
+    return f"{message} (got {fault['input']!r})" if not isinstance(fault["input"], dict) else message
 
 
 def _keys_at(location: tuple[Any, ...], root: type[Section]) -> list[str]:

@@ -53,7 +53,8 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read: {error}; --corpus names the folder that holds etc/ and wav/") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot read: {why}; --corpus names the folder that holds etc/ and wav/") from None
 
 
 def prepare(corpus: Path, out: Path) -> None:
