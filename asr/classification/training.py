@@ -12,11 +12,10 @@ from asr.classification.dataset import collate
 from asr.classification.model import save_classifier
 from asr.classification.preparation import prepare
 from asr.classification.task import ClassifyTask
-from asr.errors import ConfigError
 from asr.models.summary import encoder_rows, parameters, table
 from asr.system import choose_device
 from asr.training.data import TaskData
-from asr.training.loop import run_training
+from asr.training.loop import check_without_dev, run_training
 
 log = logging.getLogger("asr")
 
@@ -28,8 +27,8 @@ def train(config: ClassifyConfig, train_table: str | Path, dev_table: str | Path
     Raises what that raises, and DataError for items that cannot be used, all of them at once; with ``skip_bad`` they are named in
     the log, counted and left out.
     """
-    if dev_table is None and config.training.early_stop:
-        raise ConfigError("training.early_stop: without dev items there is nothing to stop by; give --dev, or leave it 0")
+    if dev_table is None:
+        check_without_dev(config.training)
 
     def build(exp: Path, device: torch.device) -> tuple[ClassifyTask, TaskData]:
         prepared = prepare(config, train_table, dev_table, skip_bad)

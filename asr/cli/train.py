@@ -13,8 +13,9 @@ from asr.cli.paths import need_dir
 def command(
     config: Annotated[Path, typer.Option("--config", help="YAML configuration; see docs/configuration.md for every key.")],
     train: Annotated[Path, typer.Option("--train", help="Data directory to train on.")],
-    dev: Annotated[Path, typer.Option("--dev", help="Data directory that chooses checkpoints and stops training.")],
     exp: Annotated[Path, typer.Option("--exp", help="Folder for the run: model, checkpoints, log, curves.")],
+    dev: Annotated[Path | None, typer.Option("--dev", help="Data directory that chooses checkpoints and stops training; without, "
+                                                           "the last epochs are averaged.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
                                                         help="Override a key; may be given more than once.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --exp, if there is one.")] = False,
@@ -33,7 +34,7 @@ def command(
     from asr.config import load_config
 
     settings = load_config(config, overrides or ())  # every fault of the configuration, before torch is even loaded
-    need_dir(train, dev)
+    need_dir(train, *([dev] if dev else []))
     from asr.training import train as run
 
     print(run(settings, train, dev, exp, resume, device, allow_pipes))

@@ -36,6 +36,13 @@ IDLE = 0.03  # of the processes' time: from here on the log says what to do
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
+def check_without_dev(training: LoopConfig) -> None:
+    """Raise ConfigError for what only dev items can decide, in a run that has none."""
+    for name, asked in (("early_stop", training.early_stop > 0), ("schedule.name=plateau", training.schedule.name == "plateau")):
+        if asked:
+            raise ConfigError(f"training.{name}: without dev items there is nothing to go by; give --dev, or leave it out")
+
+
 class RunConfig(Protocol):
     """What the loop reads of a configuration; the rest of the tree is the task's own."""
 

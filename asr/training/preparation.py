@@ -26,6 +26,8 @@ log = logging.getLogger("asr")
 
 CMVN_HOURS = 5.0
 """Global statistics are taken over at most this much audio (a seeded draw): the mean of a million frames is settled."""
+LOOKED_AT = 200
+"""Without dev, so many of the training utterances are measured after every epoch, for the log."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class Prepared:
     dev: Part
     fingerprint: str
     """SHA-256 over the training utterances' ids, speakers, transcripts and spans."""
+    has_dev: bool = True
+    """False where ``dev`` is some of ``train``, to look at and to choose nothing by."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> Prepared:
         """Itself: averaging copies the task, and must not copy the corpus with it."""
         return self
 
 
-def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path, allow_pipes: bool = False) -> Prepared:
+def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path | None, allow_pipes: bool = False) -> Prepared:
     """Check and load both directories, make the tokens, build front-end and network, drop what cannot be trained on.
 
     Dropped utterances are named in the log with the reason. Raises DataError when a directory has faults, shares
@@ -69,7 +73,8 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path, allow_pi
     wav.scp are run with ``allow_pipes`` only.
     """
     torch.manual_seed(config.seed)
-    train, dev = (_load(path, config, allow_pipes) for path in (train_dir, dev_dir))
+    train = _load(train_dir, config, allow_pipes)
+    dev = train.select([]) if dev_dir is None else _load(dev_dir, config, allow_pipes)
     shared = {utterance.id for utterance in train.utterances} & {utterance.id for utterance in dev.utterances}
     if shared:
         raise DataError(f"{train_dir} and {dev_dir} share {len(shared)} utterances (first: {min(shared)}); "
@@ -84,10 +89,14 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path, allow_pi
         frontend.extract(torch.zeros(1, second), torch.tensor([second]), torch.tensor([factor]))
     fastest = max((1.0, *config.augment.speed)) * max((1.0, *(config.augment.tempo or ())))  # an utterance may meet both
     train_part = _part(train, train_texts, tokenizer, frontend, network, config, fastest, "training")
-    dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")
+    if dev_dir is None:
+        dev_part = _some(train_part, LOOKED_AT)
+    else:
+        dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")
     if config.features.cmvn == "global":
         frontend.set_global(_global_stats(train_part, frontend, config))
-    return Prepared(config, tokenizer, frontend, network, train_part, dev_part, _fingerprint(train_part))
+    return Prepared(config, tokenizer, frontend, network, train_part, dev_part, _fingerprint(train_part),
+                    dev_dir is not None)
 
 
 def _load(path: str | Path, config: Config, allow_pipes: bool) -> DataDir:
@@ -133,6 +142,14 @@ def _part(data: DataDir, texts: dict[str, str], tokenizer: Tokenizer, frontend: 
     data = data.select(kept)
     stats = speaker_stats(data, frontend, config.training.archived) if config.features.cmvn == "speaker" else {}
     return Part(data, targets, {key: texts[key] for key in kept}, [durations[key] for key in kept], stats)
+
+
+def _some(part: Part, most: int) -> Part:
+    """At most so many of its utterances, evenly over their order."""
+    numbers = range(0, len(part.durations), -(-len(part.durations) // most))
+    ids = [part.data.utterances[number].id for number in numbers]
+    return Part(part.data.select(ids), {key: part.targets[key] for key in ids}, {key: part.texts[key] for key in ids},
+                [part.durations[number] for number in numbers], part.speaker_stats)
 
 
 def _global_stats(part: Part, frontend: FrontEnd, config: Config) -> CmvnStats:

@@ -19,7 +19,7 @@ from asr.models.timing_fit import timing_of
 from asr.system import choose_device, write_text
 from asr.text import build_tokenizer, get_normalizer
 from asr.training.data import SpeechData
-from asr.training.loop import run_training
+from asr.training.loop import check_without_dev, run_training
 from asr.training.preparation import Prepared, prepare
 from asr.training.probe import probe_batch_seconds
 from asr.training.processes import agreed
@@ -28,21 +28,25 @@ from asr.training.speech import SpeechTask
 log = logging.getLogger("asr")
 
 
-def train(config: Config, train_dir: str | Path, dev_dir: str | Path, exp: str | Path, resume: bool = False,
+def train(config: Config, train_dir: str | Path, dev_dir: str | Path | None, exp: str | Path, resume: bool = False,
           device: str = "auto", allow_pipes: bool = False) -> Path:
     """Train a recogniser, and return the path of the model file; see `training.loop.run_training` for what a run is.
 
+    Without ``dev_dir`` nothing is chosen: the weights of the last ``training.average_best`` epochs are averaged.
     Raises what that raises, and DataError and AudioError for data that cannot be trained on.
     """
     chosen = choose_device(device)
     _check_config(config, chosen)
+    if dev_dir is None:
+        check_without_dev(config.training)
 
     def build(exp: Path, device: torch.device) -> tuple[SpeechTask, SpeechData]:
         prepared = _with_batches(prepare(config, train_dir, dev_dir, allow_pipes), exp, device)
         data = SpeechData(prepared)
         total_steps = data.total_steps()
         log.info("train %s: %d utterances, %.2f h; dev %s: %d utterances, %.2f h; %d tokens (%s); %d steps in %d epochs",
-                 train_dir, len(prepared.train.durations), prepared.train.hours, dev_dir, len(prepared.dev.durations),
+                 train_dir, len(prepared.train.durations), prepared.train.hours,
+                 dev_dir or "(none: of the training utterances)", len(prepared.dev.durations),
                  prepared.dev.hours, prepared.tokenizer.vocab_size, prepared.tokenizer.kind, total_steps, config.training.epochs)
         features = config.features
         log.info("network\n%s", summarize(prepared.network, features.frame_shift_ms / 1000, features.frame_length_ms / 1000))

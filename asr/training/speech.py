@@ -27,7 +27,7 @@ class SpeechTask(Task):
 
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path):
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)
-        self.prepared, self.config = prepared, prepared.config
+        self.prepared, self.config, self.has_dev = prepared, prepared.config, prepared.has_dev
         self.spec_augment = SpecAugment(self.config.augment.spec_augment)
         self.hypotheses: dict[str, str] = {}
         self.dev_loss_sum, self.dev_label_sum = 0.0, 0

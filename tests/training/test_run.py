@@ -19,6 +19,7 @@ from asr.features.extract import extract
 from asr.models.storage import load_model
 from asr.training import loop, train
 from asr.training import run as training
+from asr.training.averaging import average_weights
 from asr.training.data import SpeechData
 from asr.training.preparation import prepare
 from asr.training.speech import SpeechTask
@@ -174,6 +175,22 @@ def test_early_stopping(tones, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "dev_errors", lambda *_: {"dev_loss": 1.0, "dev_wer": 0.5, "dev_cer": 0.5})
     run(tones, tmp_path / "run", "training.epochs=8", "training.early_stop=2")
     assert len(metrics(tmp_path / "run")) == 3
+
+
+def test_without_dev_the_last_epochs_are_averaged(tones, tmp_path, monkeypatch):
+    """Errors that grow from epoch to epoch choose the first ones, where there is a dev set: here they choose nothing."""
+    measured = iter(range(1, 100))
+    monkeypatch.setattr(SpeechTask, "dev_loss", lambda self: float(next(measured)))
+    monkeypatch.setattr("asr.training.preparation.LOOKED_AT", 25)
+    model = train(settings("training.epochs=4"), tones / "train", None, tmp_path / "run", device="cpu")
+    kept = sorted((tmp_path / "run/checkpoints").glob("epoch-*"))
+    assert [path.name for path in kept] == ["epoch-0003.safetensors", "epoch-0004.safetensors"]
+    mean, found = average_weights(kept), weights(model)
+    assert all(torch.equal(mean[name.removeprefix("network.")], value) for name, value in found.items())
+    assert "dev (none: of the training utterances): 20 utterances" in log(tmp_path / "run")  # every third of sixty
+    for asked in ("training.early_stop=2", "training.schedule.name=plateau"):
+        with pytest.raises(ConfigError, match="without dev items"):
+            train(settings(asked), tones / "train", None, tmp_path / "other", device="cpu")
 
 
 def test_plateau_halves_the_rate_when_dev_stops_falling(tones, tmp_path, monkeypatch):
