@@ -12,6 +12,8 @@
 #   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
 #   --conf NAME       configuration, conf/NAME.yaml (default crnn: pieces of words; char: characters; strings: for --strings)
+#   --all yes         the last training: dev's speakers as well, the last epochs averaged, and the search weights that a run without
+#                     them has found (--methods greedy needs none); runs are called NAME_all_seed<N> (default no)
 #   --strings N       strings of words to train on beside the 848 utterances (default 0: none)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
@@ -24,6 +26,7 @@ stage=0
 stop_stage=6
 corpus=""
 conf=crnn
+all=no
 strings=0
 seed=1
 seeds=""
@@ -35,9 +38,18 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/an4 data=data/an4 exp=exp/an4
-exp_tag=${exp_tag:-$conf} lm_file=$exp/lm_$order.arpa.gz
+exp_tag=${exp_tag:-$conf}
 dev=(dev) tests=(test) train=$data/train
-[ "$strings" = 0 ] || train=$data/train_strings
+case $all in
+  yes) dev=() train=$data/train_all tuned_in=$exp/${exp_tag}_seed1/decode_dev exp_tag=${exp_tag}_all ;;
+  no) ;;
+  *) die "--all $all: choose yes or no" ;;
+esac
+texts=$train lm_file=$exp/lm_${order}_${train##*/}.arpa.gz words=$exp/words_${train##*/}.txt
+if [ "$strings" != 0 ]; then
+  [ $all = no ] || die "--strings makes strings of the words of train: leave out --all or --strings"
+  train=$data/train_strings
+fi
 read -r -a methods <<<"$methods"
 for method in "${methods[@]}"; do
   case $method in greedy | beam | beam_lm) ;; *) die "--methods $method: choose among greedy, beam and beam_lm" ;; esac
@@ -46,7 +58,7 @@ done
 
 search_options() {
   search_options=(--beam "$beam")
-  if [ "$1" = beam_lm ]; then search_options+=(--lm "$lm_file" --lexicon $exp/words.txt); fi
+  if [ "$1" = beam_lm ]; then search_options+=(--lm "$lm_file" --lexicon "$words"); fi
 }
 
 if begin 0 "corpus"; then
@@ -60,13 +72,14 @@ fi
 if begin 1 "data directories"; then
   python $here/local/prepare.py --corpus "${corpus:-$data/corpus}" --out $data
   asr data check $data/{train,dev,test}
+  asr data combine $data/train $data/dev --out $data/train_all
 fi
 
 if begin 2 "language model"; then
   mkdir -p $exp
-  asr lm build --kaldi --text $data/train/text --order "$order" --out "$lm_file"
-  cut -d ' ' -f 2- $data/train/text | tr ' ' '\n' | LC_ALL=C sort -u >$exp/words.txt.part
-  mv $exp/words.txt.part $exp/words.txt
+  asr lm build --kaldi --text $texts/text --order "$order" --out "$lm_file"
+  cut -d ' ' -f 2- $texts/text | tr ' ' '\n' | LC_ALL=C sort -u >"$words.part"
+  mv "$words.part" "$words"
   if [ "$strings" != 0 ]; then
     # One network and one set of strings for all seeds, so that these differ in nothing but their own.
     run=$exp/first_seed1

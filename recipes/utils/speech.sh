@@ -4,6 +4,7 @@
 #
 #   here, data, exp     the recipe's folder, that of its data directories, that of its runs
 #   dev, tests          arrays of parts: directories below $data; the first of dev chooses checkpoints and search weights
+#   tuned_in            without dev: the decode folders of another run, less _METHOD, whose search weights are taken
 #   train               the directory to train on (default $data/train)
 #   methods             array of ways of decoding (default greedy, beam); what a beam search is told, search_options says
 #   beam, lm_file       its width and language model, where a recipe has no search_options of its own
@@ -26,10 +27,10 @@ search_options() {
 }
 
 train_decode_score() {
-  local seed part method run out first=${dev[0]}
+  local seed part method run out tuned first=${dev[0]-}
   if begin 3 "training"; then
     for seed in "${seeds[@]}"; do
-      asr train --config "$here/conf/$conf.yaml" --train "$train" --dev "$data/$first" --exp "$exp/${exp_tag}_seed$seed" \
+      asr train --config "$here/conf/$conf.yaml" --train "$train" ${first:+--dev "$data/$first"} --exp "$exp/${exp_tag}_seed$seed" \
         "${train_options[@]}" --set seed="$seed"
     done
   fi
@@ -39,18 +40,22 @@ train_decode_score() {
       run=$exp/${exp_tag}_seed$seed
       for method in "${methods[@]}"; do
         if [ "$method" = greedy ]; then
-          for part in "${dev[@]}" "${tests[@]}"; do
+          for part in ${dev[@]+"${dev[@]}"} "${tests[@]}"; do
             asr decode --model "$run/model.safetensors" --data "$data/$part" --out "$run/decode_${part}_greedy"
           done
           continue
         fi
         search_options "$method"
         # The weights of the search are found on the first dev part; the others, and test once, are decoded with them.
-        out=$run/decode_${first}_$method
-        asr decode --model "$run/model.safetensors" --data "$data/$first" --out "$out" --method beam "${search_options[@]}" --tune
-        for part in "${dev[@]:1}" "${tests[@]}"; do
+        if [ -n "$first" ]; then
+          out=$run/decode_${first}_$method tuned=$out/tuned.json
+          asr decode --model "$run/model.safetensors" --data "$data/$first" --out "$out" --method beam "${search_options[@]}" --tune
+        else
+          tuned=${tuned_in}_$method/tuned.json
+        fi
+        for part in ${dev[@]+"${dev[@]:1}"} "${tests[@]}"; do
           asr decode --model "$run/model.safetensors" --data "$data/$part" --out "$run/decode_${part}_$method" --method beam \
-            "${search_options[@]}" --tuned "$out/tuned.json"
+            "${search_options[@]}" --tuned "$tuned"
         done
       done
     done
@@ -58,7 +63,7 @@ train_decode_score() {
 
   if begin 5 "scoring"; then
     for seed in "${seeds[@]}"; do
-      for part in "${dev[@]}" "${tests[@]}"; do
+      for part in ${dev[@]+"${dev[@]}"} "${tests[@]}"; do
         for method in "${methods[@]}"; do
           out=$exp/${exp_tag}_seed$seed/decode_${part}_$method
           log "$out"
@@ -70,7 +75,7 @@ train_decode_score() {
 
   if begin 6 "results"; then
     shopt -s nullglob
-    for part in "${dev[@]}" "${tests[@]}"; do
+    for part in ${dev[@]+"${dev[@]}"} "${tests[@]}"; do
       for method in "${methods[@]}"; do
         python recipes/utils/results.py --title "$part, $method" "$exp/$exp_tag"_seed*/decode_"${part}_$method"
       done
