@@ -293,6 +293,8 @@ class ObjectiveConfig(Section):
                                                           "answers to as well (intermediate CTC)")
     intermediate_weight: float = Field(0.3, gt=0, lt=1, description="part of their mean loss in the whole")
     consistency: float = Field(0.0, ge=0, description="weight of how far two masked views differ (CR-CTC); 0 for one view")
+    mix: float = Field(0.0, ge=0, le=1, description="part of the utterances that are heard together with another of their batch "
+                                                    "(MixSpeech)")
 
 
 class TrainingConfig(LoopConfig):

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from asr.models.masking import frame_mask
+
+
+class Mix(NamedTuple):
+    """Which utterances of a batch are heard together: each with its ``partner``, (B,) int64, and what share of the sum it is
+    itself, (B,) float32; where that is 1 it is heard alone.
+
+    What is heard has two transcripts, and the loss is theirs in the same shares (Meng et al., 2021, "MixSpeech: Data
+    augmentation for low-resource automatic speech recognition", arXiv 2102.12664, with their Beta(0.5, 0.5)).
+    """
+
+    partner: Tensor
+    share: Tensor
+
+    @classmethod
+    def draw(cls, part: float, size: int, generator: torch.Generator) -> Mix:
+        """``part`` of the utterances, each with any other one of the batch."""
+        draws = torch.rand(3, size, generator=generator)
+        step = 1 + (draws[0] * (size - 1)).long()  # of one utterance alone the partner is itself, which changes nothing
+        share = torch.sin(0.5 * math.pi * draws[1]).square()  # the arcsine distribution is Beta(0.5, 0.5)
+        return cls((torch.arange(size) + step) % size, torch.where(draws[2] < part, share, 1.0))
+
+    def heard(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F), zeros after ``lengths`` (B,) int64 -> those that are heard, and their lengths: the longer's."""
+        share = self.share.to(features)[:, None, None]
+        longer = torch.where(self.share.to(features.device) < 1, lengths.maximum(lengths[self.partner]), lengths)
+        return share * features + (1 - share) * features[self.partner], longer
 
 
 def disagreement(first: Tensor, second: Tensor, lengths: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from asr.corpus import Batch
 from asr.ctc import ctc_loss, greedy
 from asr.features import SpecAugment
-from asr.training.objective import disagreement
+from asr.training.objective import Mix, disagreement
 from asr.training.preparation import Prepared
 from asr.training.task import Metric, Task
 
@@ -39,9 +39,13 @@ class SpeechTask(Task):
         """The objective of each utterance, (B,) float32 (its CTC loss, and what is added), and the number of labels."""
         views = 2 if self.config.training.objective.consistency else 1
         with torch.no_grad():
-            features = self._features(batch, self.prepared.train.speaker_stats)
-            features = torch.cat([self.spec_augment(features, batch.lengths, generator) for _ in range(views)])
-        return self._losses(features, batch, views), int(batch.target_lengths.sum())
+            features, lengths = self._features(batch, self.prepared.train.speaker_stats), batch.lengths
+            mix = None
+            if part := self.config.training.objective.mix:
+                mix = Mix.draw(part, len(lengths), generator)
+                features, lengths = mix.heard(features, lengths)
+            features = torch.cat([self.spec_augment(features, lengths, generator) for _ in range(views)])
+        return self._losses(features, lengths, batch, views, mix), int(batch.target_lengths.sum())
 
     def _features(self, batch: Batch, speaker_stats: dict[str, np.ndarray]) -> Tensor:
         """The batch's features, (B, T, F), normalised."""
@@ -50,12 +54,12 @@ class SpeechTask(Task):
             stats = torch.from_numpy(np.stack([speaker_stats[speaker] for speaker in batch.speakers])).to(batch.inputs)
         return self.prepared.frontend.normalize(batch.inputs, batch.lengths, stats)
 
-    def _losses(self, features: Tensor, batch: Batch, views: int) -> Tensor:
+    def _losses(self, features: Tensor, frames: Tensor, batch: Batch, views: int, mix: Mix | None) -> Tensor:
         """The objective for each utterance, (B,) float32, of ``views`` of the batch, (views * B, T, F), one after the other."""
         objective = self.config.training.objective
-        layers, lengths = self.network.layer_logits(features, batch.lengths.repeat(views), objective.intermediate)
-        losses = [torch.stack([self._ctc(view, own, batch) for view, own in zip(logits.chunk(views), lengths.chunk(views))]).mean(0)
-                  for logits in layers]
+        layers, lengths = self.network.layer_logits(features, frames.repeat(views), objective.intermediate)
+        losses = [torch.stack([self._mixed(view, own, batch, mix) for view, own in zip(logits.chunk(views), lengths.chunk(views))])
+                  .mean(0) for logits in layers]
         *inner, total = losses
         if inner:
             total = (1 - objective.intermediate_weight) * total + objective.intermediate_weight * torch.stack(inner).mean(0)
@@ -63,11 +67,21 @@ class SpeechTask(Task):
             total = total + objective.consistency * disagreement(*layers[-1].chunk(2), lengths.chunk(2)[0])
         return total
 
-    def _ctc(self, logits: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+    def _mixed(self, logits: Tensor, lengths: Tensor, batch: Batch, mix: Mix | None) -> Tensor:
+        """Losses (B,) of logits (B, T, V): of an utterance that is heard with another one, of both transcripts."""
+        losses = self._ctc(logits, lengths, batch.targets, batch.target_lengths)
+        rows = torch.empty(0) if mix is None else (mix.share < 1).nonzero().squeeze(1)
+        if mix is None or not len(rows):
+            return losses
+        share, partner = mix.share[rows].to(losses), mix.partner[rows]
+        theirs = self._ctc(logits[rows], lengths[rows], batch.targets[partner], batch.target_lengths[partner])
+        return losses.index_put((rows,), share * losses[rows] + (1 - share) * theirs)
+
+    def _ctc(self, logits: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
         """Losses (B,) of logits (B, T, V)."""
         logits = logits.transpose(0, 1)  # (B, T, V) -> (T, B, V)
         # The labels are our tokenizer's; on a GPU another look at them would wait for all that is queued there.
-        return ctc_loss(logits, batch.targets, lengths, batch.target_lengths, reduction="none",
+        return ctc_loss(logits, targets, lengths, target_lengths, reduction="none",
                         backend=self.config.training.ctc_backend, validate=not logits.is_cuda)
 
     # -------------------------------------------------------------------------------------------------- dev
@@ -78,7 +92,7 @@ class SpeechTask(Task):
     def validation_step(self, batch: Batch, index: int) -> None:
         features = self._features(batch, self.prepared.dev.speaker_stats)
         logits, lengths = self.network(features, batch.lengths)
-        losses = self._ctc(logits, lengths, batch)
+        losses = self._ctc(logits, lengths, batch.targets, batch.target_lengths)
         fits = torch.isfinite(losses)  # a transcript longer than its frames has no likelihood; its errors still count
         self.dev_loss_sum += float(losses[fits].sum())
         self.dev_label_sum += int(batch.target_lengths[fits].sum())

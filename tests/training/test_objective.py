@@ -10,7 +10,7 @@ from training.small import metrics, run, settings
 
 from asr.errors import ConfigError
 from asr.models import build_model
-from asr.training.objective import disagreement
+from asr.training.objective import Mix, disagreement
 
 MASKS = "augment.spec_augment={freq_masks: 1, freq_width: 6}"
 
@@ -87,9 +87,54 @@ def test_the_objective_is_made_of_its_parts(tones, tmp_path):
     assert labels == int(batch.target_lengths.sum())
 
 
+@given(st.integers(1, 9), st.floats(0, 1), st.integers(0, 2 ** 31))
+def test_mixed_utterances_have_another_of_their_batch_as_partner(size, part, seed):
+    mix = Mix.draw(part, size, torch.Generator().manual_seed(seed))
+    assert ((mix.partner >= 0) & (mix.partner < size)).all() and ((mix.share >= 0) & (mix.share <= 1)).all()
+    assert size == 1 or (mix.partner != torch.arange(size)).all()
+    again = Mix.draw(part, size, torch.Generator().manual_seed(seed))
+    assert torch.equal(mix.partner, again.partner) and torch.equal(mix.share, again.share)
+
+
+def test_shares_are_of_beta_a_half_and_as_many_as_asked():
+    mix = Mix.draw(0.25, 100_000, torch.Generator().manual_seed(0))
+    mixed = mix.share[mix.share < 1]
+    assert len(mixed) / 100_000 == pytest.approx(0.25, abs=0.01)
+    expected = torch.distributions.Beta(0.5, 0.5).sample((100_000,))
+    levels = torch.linspace(0.05, 0.95, 19)
+    torch.testing.assert_close(mixed.quantile(levels), expected.quantile(levels), atol=0.02, rtol=0)
+    assert set(Mix.draw(1.0, 3, torch.Generator().manual_seed(0)).partner.tolist()) <= {0, 1, 2}
+    partners = torch.stack([Mix.draw(1.0, 4, torch.Generator().manual_seed(seed)).partner for seed in range(200)])
+    assert all(set(partners[:, row].tolist()) == {0, 1, 2, 3} - {row} for row in range(4))  # any other one
+
+
+def test_what_is_heard_together_has_the_losses_of_both(tones, tmp_path):
+    """Each utterance of a mixed batch alone through the network, with torch's loss of both its transcripts."""
+    from asr.training.data import SpeechData
+    from asr.training.preparation import prepare
+    from asr.training.speech import SpeechTask
+
+    prepared = prepare(settings("training.objective.mix=0.6"), tones / "train", tones / "dev")
+    task = SpeechTask(prepared, 1, tmp_path)
+    task.network.eval()
+    batch = next(iter(SpeechData(prepared).val_dataloader()))
+    losses, _ = task.losses(batch, torch.Generator().manual_seed(2))
+    mix = Mix.draw(0.6, len(batch.ids), torch.Generator().manual_seed(2))
+    assert 0 < int((mix.share < 1).sum()) < len(batch.ids) and len(set(batch.lengths.tolist())) > 1
+
+    features = task._features(batch, {})
+    for row, (other, share) in enumerate(zip(mix.partner.tolist(), mix.share.tolist())):
+        heard = share * features[row] + (1 - share) * features[other]
+        length = int(max(batch.lengths[row], batch.lengths[other]) if share < 1 else batch.lengths[row])
+        logits, frames = task.network(heard[None, :length], torch.tensor([length]))
+        of = [torch.nn.functional.ctc_loss(logits.log_softmax(-1).transpose(0, 1), batch.targets[[each]], frames,
+                                           batch.target_lengths[[each]], reduction="sum") for each in (row, other)]
+        torch.testing.assert_close(losses[row], share * of[0] + (1 - share) * of[1], rtol=1e-4, atol=1e-4)
+
+
 def test_it_is_learnt_with(tones, tmp_path):
     run(tones, tmp_path / "exp", "model.rnn={hidden: 24, layers: 2}", MASKS,
-        "training.objective={intermediate: [1], consistency: 0.2}")
+        "training.objective={intermediate: [1], consistency: 0.2, mix: 0.2}")
     first, last = metrics(tmp_path / "exp")[0], metrics(tmp_path / "exp")[-1]
     assert last["train_loss"] < 0.8 * first["train_loss"]
 
