@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
+from asr.config import RnnConfig
 from asr.models.gru import packed_gru
+from asr.models.recurrent import RecurrentStack, pack
 
 
 def compare(lengths, inputs, hidden, bidirectional, dtype):
@@ -42,3 +44,12 @@ def test_gradients_against_finite_differences():
     weights = list(gru.parameters())
     assert torch.autograd.gradcheck(lambda data, *_: packed_gru(frames._replace(data=data), gru).data,
                                     (frames.data.requires_grad_(), *weights))
+
+
+def test_under_autocast_the_recurrence_stays_in_single_precision():
+    """bfloat16 has no fast recurrence on the CPU: the layers take what they are given to float32, and stay there."""
+    stack = RecurrentStack(RnnConfig(hidden=5, layers=2, norm="none"), 4)
+    frames, lengths = torch.randn(3, 9, 4).bfloat16(), torch.tensor([9, 2, 7])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = stack(pack(frames, lengths)).data
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, stack(pack(frames.float(), lengths)).data)
