@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import ConvConfig, ConvLayerConfig
+from asr.models.large_conv import large_conv2d, suits
 from asr.models.masking import conv_output_lengths, frame_mask, silence_padding
 from asr.models.norm import FrameNorm, MaskedBatchNorm2d
 
@@ -41,7 +42,10 @@ class ConvLayer(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """inputs (B, C, T, F) zero at padding, lengths (B,) -> (B, C', T', F') zero at padding, lengths (B,)."""
-        outputs = self.conv(inputs)
+        if suits(self.conv, inputs):
+            outputs = large_conv2d(inputs, self.conv.weight, self.conv.bias, self.conv.stride[1], self.conv.padding)
+        else:
+            outputs = self.conv(inputs)
         lengths = self.output_lengths(lengths)
         mask = frame_mask(lengths, outputs.shape[2])[:, None, :, None].to(outputs.dtype)
         if self.norm is not None:
