@@ -85,7 +85,8 @@ def command(
     if report.tuned is not None:
         best = report.tuned.weights
         print(f"best of {len(report.tuned.points)} points: lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, "
-              f"blank_penalty {best.blank_penalty:g}: {dict(report.tuned.points)[best]} errors in {report.tuned.words} words; "
+              f"blank_penalty {best.blank_penalty:g}, prior_weight {best.prior_weight:g}: "
+              f"{dict(report.tuned.points)[best]} errors in {report.tuned.words} words; "
               f"{out / 'tuned.json'}")
     factor = "" if report.real_time_factor is None else f", real-time factor {report.real_time_factor:.4f}"
     print(f"{len(report.results)} utterances, {report.audio_seconds:.1f} s of audio in {report.wall_seconds:.1f} s{factor}: "

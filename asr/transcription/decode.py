@@ -91,7 +91,8 @@ def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, o
     if tuning:
         batches = [batch.on_cpu() for batch in batches]
         found = tune(recognizer.decoder, [Emitted.of(batch) for batch in batches], references, watch_tuning)
-        recognizer = recognizer.with_decoder(recognizer.decoder.reweighted(found.weights))
+        decoder = recognizer.decoder if found.prior is None else recognizer.decoder.with_prior(found.prior)
+        recognizer = recognizer.with_decoder(decoder.reweighted(found.weights))
     report = replace(_decode(recognizer, batches, started, failed), tuned=found)
     calibration, confidence = options.calibration, {}
     if tuning:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from asr.ctc import BeamSearch, Hypothesis, Lexicon, greedy, read_hotwords
-from asr.errors import UsageError
+from asr.errors import DataError, UsageError
 from asr.text import NgramLM, Tokenizer
 from asr.text.tables import read_lines, words
 from asr.transcription.calibration import Calibration
@@ -26,11 +27,17 @@ Decode = Callable[[Tensor, Tensor], "list[list[Hypothesis]]"]
 
 @dataclass(frozen=True)
 class Weights:
-    """What is tuned on dev: see `asr.ctc.BeamSearch`."""
+    """What is tuned on dev: see `asr.ctc.BeamSearch`; and ``prior_weight``, how much of the tokens' prior is taken off."""
 
     lm_weight: float = 0.5
     word_bonus: float = 0.0
     blank_penalty: float = 0.0
+    prior_weight: float = 0.0
+
+    @property
+    def of_search(self) -> dict[str, float]:
+        """The arguments of `BeamSearch.reweighted`."""
+        return {"lm_weight": self.lm_weight, "word_bonus": self.word_bonus, "blank_penalty": self.blank_penalty}
 
 
 @dataclass(frozen=True)
@@ -55,11 +62,15 @@ class DecoderOptions:
     beam_threshold: float = 20.0
     """Prefixes so many nats below the best are dropped."""
     blank_skip: float = 1.0
+    prior: tuple[float, ...] | None = None
+    """ln of each token's prior probability, which ``weights.prior_weight`` needs; a tuned.json has it."""
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(f"--method {self.method}: choose from {', '.join(METHODS)}")
+        if self.weights.prior_weight and self.prior is None:
+            raise UsageError("a prior_weight needs the prior; give the tuned.json that has both")
         if self.method == "greedy":
             default = {each.name: each.default for each in fields(self)}
             given = [name for name, value in vars(self).items() if name not in ("method", "calibration") and value != default[name]]
@@ -88,6 +99,9 @@ class Decoder:
     def __init__(self, options: DecoderOptions, tokenizer: Tokenizer) -> None:
         """Raises UsageError and DataError for options and files that do not fit, each other or the tokens."""
         self.options, self.tokenizer = options, tokenizer
+        if options.prior is not None and len(options.prior) != tokenizer.vocab_size:
+            raise DataError(f"the prior is of {len(options.prior)} tokens, and the model has {tokenizer.vocab_size}: it is another "
+                            "model's; tune again for this one")
         self.search: BeamSearch | None = None
         if options.method == "beam":
             lm = NgramLM.load(options.lm) if isinstance(options.lm, (str, Path)) else options.lm
@@ -99,26 +113,40 @@ class Decoder:
                 hotwords = read_hotwords(hotwords, options.hotword_boost)
             self.search = BeamSearch(
                 beam=options.beam, nbest=options.nbest, lm=lm, lexicon=lexicon, hotwords=hotwords, tokenizer=tokenizer,
-                lm_unit=options.lm_unit, lm_weight=options.weights.lm_weight, word_bonus=options.weights.word_bonus,
-                blank_penalty=options.weights.blank_penalty, hotword_boost=options.hotword_boost,
+                lm_unit=options.lm_unit, **options.weights.of_search, hotword_boost=options.hotword_boost,
                 token_threshold=options.token_threshold, beam_threshold=options.beam_threshold, blank_skip=options.blank_skip)
 
     def __call__(self, log_probs: Tensor, frames: Tensor) -> list[list[Hypothesis]]:
         """Log-probabilities (B, T, V), frames (B,) -> at most ``nbest`` hypotheses of each utterance, the best first."""
         if self.search is None:
             return [[hypothesis] for hypothesis in greedy(log_probs, frames)]
-        return self.search(log_probs, frames)
+        return self.search(self._less_prior(log_probs), frames)
+
+    def _less_prior(self, log_probs: Tensor) -> Tensor:
+        """ln p(token | audio) - weight ln p(token), made a distribution again: what a language model is to be added to, which has
+        a prior of its own (Bourlard and Morgan, 1994; for CTC, Miao et al., 2015, "EESEN", arXiv 1507.08240)."""
+        weight, prior = self.options.weights.prior_weight, self.options.prior
+        if not weight or prior is None:
+            return log_probs
+        return torch.log_softmax(log_probs - weight * log_probs.new_tensor(prior), dim=-1)
 
     def skipped(self, log_probs: Tensor, frames: Tensor) -> int:
         """How many frames ``blank_skip`` takes for certain blanks."""
-        return 0 if self.search is None or self.options.blank_skip >= 1 else sum(self.search.skipped(log_probs, frames))
+        return 0 if self.search is None or self.options.blank_skip >= 1 else sum(
+            self.search.skipped(self._less_prior(log_probs), frames))
 
     def reweighted(self, weights: Weights) -> Decoder:
         """The same with other weights; nothing is read or built anew."""
         other = copy.copy(self)
         other.options = replace(self.options, weights=weights)
         if self.search is not None:
-            other.search = self.search.reweighted(**asdict(weights))
+            other.search = self.search.reweighted(**weights.of_search)
+        return other
+
+    def with_prior(self, prior: tuple[float, ...]) -> Decoder:
+        """The same, that knows the tokens' prior."""
+        other = copy.copy(self)
+        other.options = replace(self.options, prior=prior)
         return other
 
 

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from asr.errors import DataError, ModelError, UsageError
@@ -28,6 +29,7 @@ log = logging.getLogger("asr")
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
 WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
+PRIOR_WEIGHTS = (0.3, 0.6)
 BLANK_PENALTIES = (-0.5, 0.5, 1.0, 2.0)
 ENOUGH_FOR_ISOTONIC = 5000  # words of dev from which a free curve is fitted to confidences, in place of two numbers
 Watch = Callable[[Sequence[Weights]], Iterable[Weights]]
@@ -48,19 +50,30 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best weights; ``points`` are all that were tried, with their word errors among ``words`` of reference."""
+    """The best weights; ``points`` are all that were tried, with their word errors among ``words`` of reference; and the prior of
+    the tokens that their prior_weight is of."""
 
     weights: Weights
     points: list[tuple[Weights, int]]
     words: int
+    prior: tuple[float, ...] | None = None
+
+
+class Found(NamedTuple):
+    """What a tuned.json has."""
+
+    weights: Weights
+    calibration: Calibration | None
+    prior: tuple[float, ...] | None
 
 
 def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str], watch: Watch = iter) -> Tuned:
-    """Search the grid: the language model's weight by word bonus, the blank penalty at the best, then half steps around it.
+    """Search the grid: the language model's weight by word bonus, that weight by the prior's at the best bonus, the blank penalty
+    at the best, then half steps around it.
 
-    Without a language model its weight is not varied, without one and a lexicon neither is the word bonus. ``watch`` is given the
-    points of each round and yields them on, to show how far the work is. Raises DataError where there is no word to count
-    errors by.
+    Without a language model neither its weight nor the prior's is varied, without one and a lexicon nor is the word bonus.
+    ``watch`` is given the points of each round and yields them on, to show how far the work is. Raises DataError where there is no
+    word to count errors by.
     """
     options = decoder.options
     words = sum(len(references[name].split()) for batch in emitted for name in batch.ids)
@@ -78,10 +91,25 @@ def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, 
         return Tuned(options.weights, [(options.weights, word_errors(decoder, emitted, references))], words)
     best = attempt(Weights(weight, bonus, 0.0) for weight in (LM_WEIGHTS if with_lm else (0.0,))
                    for bonus in (WORD_BONUSES if with_words else (0.0,)))
-    best = attempt(Weights(best.lm_weight, best.word_bonus, penalty) for penalty in BLANK_PENALTIES)
-    best = attempt(Weights(round(max(0.0, best.lm_weight + step), 3), round(best.word_bonus + half, 3), best.blank_penalty)
+    prior = None
+    if with_lm:
+        prior = token_prior(emitted)
+        decoder = decoder.with_prior(prior)
+        best = attempt(Weights(weight, best.word_bonus, 0.0, part) for part in PRIOR_WEIGHTS for weight in LM_WEIGHTS)
+    best = attempt(replace(best, blank_penalty=penalty) for penalty in BLANK_PENALTIES)
+    best = attempt(replace(best, lm_weight=round(max(0.0, best.lm_weight + step), 3), word_bonus=round(best.word_bonus + half, 3))
                    for step in ((-0.1, 0.0, 0.1) if with_lm else (0.0,)) for half in ((-0.5, 0.0, 0.5) if with_words else (0.0,)))
-    return Tuned(best, list(tried.items()), words)
+    return Tuned(best, list(tried.items()), words, prior if best.prior_weight else None)
+
+
+def token_prior(emitted: Sequence[Emitted]) -> tuple[float, ...]:
+    """ln of each token's mean posterior over the frames of dev, a tenth of a frame of each token added."""
+    vocabulary = emitted[0].log_probs.shape[2]
+    total = torch.full((vocabulary,), 0.1, dtype=torch.float64)
+    for batch in emitted:
+        for log_probs, frames in zip(batch.log_probs, batch.frames.tolist()):
+            total += log_probs[:frames].double().exp().sum(dim=0)
+    return tuple((total / total.sum()).log().tolist())
 
 
 def best_of(tried: Mapping[Weights, int]) -> Weights:
@@ -131,19 +159,21 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray, calibration: C
 def save_tuned(out: Path, tuned: Tuned, calibration: Calibration | None, confidence: dict[str, Any], settings: dict[str, Any],
                model: SpeechModel, data: str) -> None:
     """tuned.json (what `--tuned` reads), tuning.tsv (every point) and, of a beam search, tuning.png (the surface)."""
-    write_text(out / "tuning.tsv", "lm_weight\tword_bonus\tblank_penalty\terrors\twer\n" + "".join(
-        f"{point.lm_weight:g}\t{point.word_bonus:g}\t{point.blank_penalty:g}\t{errors}\t{errors / tuned.words:.6f}\n"
+    write_text(out / "tuning.tsv", "lm_weight\tword_bonus\tblank_penalty\tprior_weight\terrors\twer\n" + "".join(
+        f"{point.lm_weight:g}\t{point.word_bonus:g}\t{point.blank_penalty:g}\t{point.prior_weight:g}\t{errors}\t"
+        f"{errors / tuned.words:.6f}\n"
         for point, errors in tuned.points))
     if len(tuned.points) > 1:
         draw_surface(tuned, out / "tuning.png")
-    content = {"weights": asdict(tuned.weights), "calibration": None if calibration is None else calibration.state(),
+    content = {"weights": asdict(tuned.weights), "prior": tuned.prior,
+               "calibration": None if calibration is None else calibration.state(),
                "errors": dict(tuned.points)[tuned.weights], "words": tuned.words, "confidence": confidence, "data": data,
                "model": model.fingerprint, "settings": settings}
     write_text(out / "tuned.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def load_tuned(path: str | Path, model: SpeechModel) -> tuple[Weights, Calibration | None]:
-    """Weights and calibration of a tuned.json.
+def load_tuned(path: str | Path, model: SpeechModel) -> Found:
+    """What was found on dev, of a tuned.json.
 
     Raises UsageError where the file cannot be read, DataError where it is no such file. Weights of another model are used, and
     that is said on the log.
@@ -152,6 +182,8 @@ def load_tuned(path: str | Path, model: SpeechModel) -> tuple[Weights, Calibrati
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         weights = Weights(**{name: float(value) for name, value in content["weights"].items()})
         calibration = None if content["calibration"] is None else Calibration.of(content["calibration"])
+        prior = content.get("prior")
+        prior = None if prior is None else tuple(map(float, prior))
         fingerprint = content["model"]
     except OSError as error:
         raise UsageError(f"{path}: cannot read: {error.strerror}") from None
@@ -159,15 +191,17 @@ def load_tuned(path: str | Path, model: SpeechModel) -> tuple[Weights, Calibrati
         raise DataError(f"{path}: not a tuned.json of `asr decode --tune` ({type(error).__name__}: {error})") from None
     if fingerprint != model.fingerprint:
         log.warning("%s was tuned with another model than %s; tune again for this one", path, model.path)
-    return weights, calibration
+    return Found(weights, calibration, prior)
 
 
 def with_tuned(options: DecoderOptions, path: str | Path | None, model: SpeechModel) -> DecoderOptions:
     """The options with the calibration and (for a beam search) the weights of a tuned.json; as they are without one."""
     if path is None:
         return options
-    weights, calibration = load_tuned(path, model)
-    return replace(options, calibration=calibration, weights=weights if options.method == "beam" else options.weights)
+    weights, calibration, prior = load_tuned(path, model)
+    if options.method != "beam":
+        return replace(options, calibration=calibration)
+    return replace(options, calibration=calibration, weights=weights, prior=prior)
 
 
 def draw_surface(tuned: Tuned, path: Path) -> None:
@@ -180,8 +214,9 @@ def draw_surface(tuned: Tuned, path: Path) -> None:
     FigureCanvasAgg(figure)
     surface, penalties = figure.subplots(1, 2, width_ratios=(3, 2))
     rate = 100 / tuned.words
-    grid = {(point.lm_weight, point.word_bonus): rate * errors for point, errors in tuned.points if point.blank_penalty == 0
-            and point.lm_weight in (*LM_WEIGHTS, 0.0) and point.word_bonus in WORD_BONUSES}
+    grid = {(point.lm_weight, point.word_bonus): rate * errors for point, errors in tuned.points
+            if point.blank_penalty == point.prior_weight == 0 and point.lm_weight in (*LM_WEIGHTS, 0.0)
+            and point.word_bonus in WORD_BONUSES}
     across, up = sorted({weight for weight, _ in grid}), sorted({bonus for _, bonus in grid})
     values = np.array([[grid.get((weight, bonus), np.nan) for weight in across] for bonus in up])
     surface.imshow(values, origin="lower", aspect="auto", cmap="viridis_r")
@@ -191,18 +226,17 @@ def draw_surface(tuned: Tuned, path: Path) -> None:
                      color="white" if values[row, column] > middle else "black")
     surface.set(xticks=range(len(across)), xticklabels=[f"{value:g}" for value in across], yticks=range(len(up)),
                 yticklabels=[f"{value:g}" for value in up], xlabel="weight of the language model", ylabel="word bonus",
-                title="WER on dev (%), no blank penalty")
+                title="WER on dev (%), no blank penalty, no prior")
     along = sorted((point.blank_penalty, rate * errors) for point, errors in tuned.points
-                   if (point.lm_weight, point.word_bonus) == _before_half_steps(tuned))
+                   if replace(point, blank_penalty=0.0) == _before_half_steps(tuned))
     penalties.plot(*zip(*along), marker="o", color="#1f5fa8")
     penalties.set(xlabel="blank penalty (nats)", ylabel="WER on dev (%)", ylim=(0, 1.15 * max(rate for _, rate in along) or 1),
-                  title=f"best: {best.lm_weight:g}, {best.word_bonus:g}, {best.blank_penalty:g}")
+                  title=f"best: {best.lm_weight:g}, {best.word_bonus:g}, {best.blank_penalty:g}; prior {best.prior_weight:g}")
     penalties.grid(alpha=0.25)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 
-def _before_half_steps(tuned: Tuned) -> tuple[float, float]:
+def _before_half_steps(tuned: Tuned) -> Weights:
     """Where on the coarse grid the blank penalty was varied."""
-    varied = [(point.lm_weight, point.word_bonus) for point, _ in tuned.points if point.blank_penalty]
-    return varied[0]
+    return next(replace(point, blank_penalty=0.0) for point, _ in tuned.points if point.blank_penalty)

@@ -7,17 +7,18 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from transcription.test_decode_dir import RECOGNIZER, TEXTS, planted_dir
 from transcription.test_decoder import DOUBTED, TOKENIZER, emissions
 
 from asr.corpus import DataDir
 from asr.errors import DataError, UsageError
 from asr.text import build_ngram
-from asr.transcription import Recognizer, decode_dir
+from asr.transcription import Recognizer, decode_dir, tuning
 from asr.transcription.calibration import expected_calibration_error
 from asr.transcription.decoder import Decoder, DecoderOptions, Weights
 from asr.transcription.result import Alternative, Result, Word
-from asr.transcription.tuning import Emitted, best_of, calibrate, judged, load_tuned, tune, word_errors
+from asr.transcription.tuning import PRIOR_WEIGHTS, Emitted, best_of, calibrate, judged, load_tuned, token_prior, tune, word_errors
 
 LM = build_ngram(["the cat sat", "the cat ran"] * 5, order=2)
 
@@ -34,12 +35,48 @@ def test_the_grid_finds_the_weight_that_mends_the_errors():
     decoder = Decoder(DecoderOptions("beam", lm=LM), TOKENIZER)
     rounds = []
     found = tune(decoder, emitted, references, lambda points: rounds.append(len(points)) or points)
-    assert len(rounds) == 3 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
+    assert len(rounds) == 4 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
     errors = dict(found.points)
     assert errors[Weights(0.0, 0.0, 0.0)] == 1 and errors[found.weights] == 0 and found.words == 6
     assert found.weights.lm_weight > 0 and found.weights == best_of(errors)
+    knowing = decoder.with_prior(token_prior(emitted))
+    assert {point.prior_weight for point, _ in found.points} == {0.0, *PRIOR_WEIGHTS}
     for point, count in found.points[::7]:
-        assert word_errors(decoder.reweighted(point), emitted, references) == count
+        assert word_errors(knowing.reweighted(point), emitted, references) == count
+
+
+def test_what_the_network_says_too_often_is_discounted_where_that_mends_errors():
+    """The network takes any vowel for `o` and leaves some room for the others; the language model knows the words."""
+    emitted = [Emitted(["u1"], *DOUBTED), Emitted(["u2"], *emissions("the cat ran", {}))]
+    prior = token_prior(emitted)
+    counts = torch.cat([batch.log_probs[row, :frames].double().exp() for batch in emitted
+                        for row, frames in enumerate(batch.frames.tolist())]).sum(0) + 0.1
+    assert prior == pytest.approx((counts / counts.sum()).log().tolist())
+    decoder = Decoder(DecoderOptions("beam", weights=Weights(0.0, 0.0, 0.0, 1.0), prior=prior), TOKENIZER)
+    plain = Decoder(DecoderOptions("beam", weights=Weights(0.0)), TOKENIZER)
+    log_probs, frames = DOUBTED
+    expected = torch.log_softmax(log_probs - torch.tensor(prior), -1)
+    assert decoder(log_probs, frames) == plain(expected, frames) != plain(log_probs, frames)
+
+
+def test_a_prior_that_is_missing_or_of_other_tokens_is_named():
+    with pytest.raises(UsageError, match="a prior_weight needs the prior"):
+        DecoderOptions("beam", weights=Weights(prior_weight=0.3))
+    with pytest.raises(DataError, match="the prior is of 2 tokens"):
+        Decoder(DecoderOptions("beam", prior=(-1.0, -0.5)), TOKENIZER)
+
+
+def test_the_prior_travels_in_tuned_json(tmp_path, monkeypatch):
+    """Of all points those with a prior are made to win: what was found decodes the same again, from the file alone."""
+    monkeypatch.setattr(tuning, "best_of", lambda tried: max(tried, key=lambda point: (point.prior_weight, -tried[point])))
+    data, lm = spoken(tmp_path / "data"), build_ngram(TEXTS.values(), order=2)
+    report = decode_dir(RECOGNIZER, data, tmp_path / "dev", DecoderOptions("beam", lm=lm), tuning=True)
+    assert report.tuned.weights.prior_weight == PRIOR_WEIGHTS[-1]
+    found = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)
+    assert found.prior == pytest.approx(report.tuned.prior) and len(found.prior) == RECOGNIZER.model.tokenizer.vocab_size
+    decode_dir(RECOGNIZER, data, tmp_path / "again", DecoderOptions("beam", lm=lm), tuned=tmp_path / "dev/tuned.json")
+    for name in ("text", "words.ctm"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "dev" / name).read_text()
 
 
 def test_of_equals_the_smallest_weights_are_taken():
@@ -63,9 +100,10 @@ def test_the_network_runs_once_and_what_was_found_is_written_and_used(tmp_path, 
     assert {path.name for path in (tmp_path / "dev").iterdir()} == {"text", "words.ctm", "decode.json", "tuned.json", "tuning.tsv",
                                                                    "tuning.png"}
     rows = [line.split("\t") for line in (tmp_path / "dev/tuning.tsv").read_text().splitlines()]
-    assert rows[0] == ["lm_weight", "word_bonus", "blank_penalty", "errors", "wer"] and len(rows) == 1 + len(report.tuned.points)
+    assert rows[0] == ["lm_weight", "word_bonus", "blank_penalty", "prior_weight", "errors", "wer"]
+    assert len(rows) == 1 + len(report.tuned.points)
     tuned = json.loads((tmp_path / "dev/tuned.json").read_text())
-    assert tuned["errors"] == min(int(row[3]) for row in rows[1:]) == 0 and tuned["words"] == 15
+    assert tuned["errors"] == min(int(row[4]) for row in rows[1:]) == 0 and tuned["words"] == 15
     assert load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)[0] == report.tuned.weights == Weights(**tuned["weights"])
     decode_dir(RECOGNIZER, data, tmp_path / "again", DecoderOptions("beam", lm=lm), tuned=tmp_path / "dev/tuned.json")
     for name in ("text", "words.ctm"):
@@ -91,7 +129,7 @@ def test_transcripts_are_needed(tmp_path):
 def test_greedy_decoding_is_calibrated_alone(tmp_path):
     report = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "dev", tuning=True)
     assert len(report.tuned.points) == 1
-    _, calibration = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)
+    calibration = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model).calibration
     decoded = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "test", tuned=tmp_path / "dev/tuned.json").results
     raw = decode_dir(RECOGNIZER, spoken(tmp_path / "data"), tmp_path / "raw").results
     for key, result in raw.items():
@@ -114,7 +152,7 @@ def test_a_damaged_file_is_refused(tmp_path, content):
 def test_weights_of_another_model_are_remarked_on(tmp_path, caplog):
     (tmp_path / "tuned.json").write_text('{"weights": {"lm_weight": 1}, "calibration": null, "model": "other"}')
     with caplog.at_level(logging.WARNING, "asr"):
-        assert load_tuned(tmp_path / "tuned.json", RECOGNIZER.model) == (Weights(1.0), None)
+        assert load_tuned(tmp_path / "tuned.json", RECOGNIZER.model) == (Weights(1.0), None, None)
     assert "was tuned with another model" in caplog.text
 
 
