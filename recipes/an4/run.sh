@@ -3,21 +3,20 @@
 #
 #   0  the corpus: downloaded, unless --corpus names a copy
 #   1  data directories (dev: eight of the training speakers)
-#   2  language model and words, from the training transcripts; with --strings N also a first network, and strings of the words
-#      that it finds in the training utterances (asr data recombine)
+#   2  language model and words, from the training transcripts
 #   3  train        4  decode dev (weights tuned there) and test (once)        5  score        6  tables
 #
 # Options:
 #   --stage N         first stage to run (default 0)
 #   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
-#   --conf NAME       configuration, conf/NAME.yaml (default crnn: pieces of words; char: characters; strings: for --strings)
+#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; pieces: pieces of words)
 #   --all yes         the last training: dev's speakers as well, the last epochs averaged, and the search weights that a run without
 #                     them has found (--methods greedy needs none); runs are called NAME_all_seed<N> (default no)
-#   --strings N       strings of words to train on beside the 848 utterances (default 0: none)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
-#   --methods NAMES   ways of decoding (default "greedy beam beam_lm", which has the language model and a closed vocabulary)
+#   --methods NAMES   ways of decoding (default all: "greedy beam beam_words beam_lm"; beam_words has a closed vocabulary, beam_lm the
+#                     language model as well)
 #   --beam N          width of the beam search (default 16)
 #   --order N         of the language model (default 3)
 #   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration)
@@ -27,10 +26,9 @@ stop_stage=6
 corpus=""
 conf=crnn
 all=no
-strings=0
 seed=1
 seeds=""
-methods="greedy beam beam_lm"
+methods="greedy beam beam_words beam_lm"
 beam=16
 order=3
 exp_tag=""
@@ -45,20 +43,20 @@ case $all in
   no) ;;
   *) die "--all $all: choose yes or no" ;;
 esac
-texts=$train lm_file=$exp/lm_${order}_${train##*/}.arpa.gz words=$exp/words_${train##*/}.txt
-if [ "$strings" != 0 ]; then
-  [ $all = no ] || die "--strings makes strings of the words of train: leave out --all or --strings"
-  train=$data/train_strings
-fi
+lm_file=$exp/lm_${order}_${train##*/}.arpa.gz words=$exp/words_${train##*/}.txt
 read -r -a methods <<<"$methods"
 for method in "${methods[@]}"; do
-  case $method in greedy | beam | beam_lm) ;; *) die "--methods $method: choose among greedy, beam and beam_lm" ;; esac
+  case $method in
+    greedy | beam | beam_words | beam_lm) ;;
+    *) die "--methods $method: choose among greedy, beam, beam_words and beam_lm" ;;
+  esac
 done
 . recipes/utils/speech.sh
 
 search_options() {
   search_options=(--beam "$beam")
-  if [ "$1" = beam_lm ]; then search_options+=(--lm "$lm_file" --lexicon "$words"); fi
+  if [ "$1" != beam ]; then search_options+=(--lexicon "$words"); fi
+  if [ "$1" = beam_lm ]; then search_options+=(--lm "$lm_file"); fi
 }
 
 if begin 0 "corpus"; then
@@ -77,17 +75,9 @@ fi
 
 if begin 2 "language model"; then
   mkdir -p $exp
-  asr lm build --kaldi --text $texts/text --order "$order" --out "$lm_file"
-  cut -d ' ' -f 2- $texts/text | tr ' ' '\n' | LC_ALL=C sort -u >"$words.part"
+  asr lm build --kaldi --text "$train/text" --order "$order" --out "$lm_file"
+  cut -d ' ' -f 2- "$train/text" | tr ' ' '\n' | LC_ALL=C sort -u >"$words.part"
   mv "$words.part" "$words"
-  if [ "$strings" != 0 ]; then
-    # One network and one set of strings for all seeds, so that these differ in nothing but their own.
-    run=$exp/first_seed1
-    asr train --config $here/conf/crnn.yaml --train $data/train --dev $data/dev --exp $run "${train_options[@]}" --set seed=1
-    asr align --model $run/model.safetensors --data $data/train --out $run/align_train
-    asr data recombine $data/train --ctm $run/align_train/words.ctm --count "$strings" --seed 1 --out $data/strings
-    asr data combine $data/train $data/strings --out $data/train_strings
-  fi
 fi
 
 train_decode_score

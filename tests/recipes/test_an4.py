@@ -70,28 +70,24 @@ def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
 
 def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     project = ProjectCopy(tmp_path)
-    done = project.run("an4", "--corpus", corpus, "--conf", "char", "--strings", 30, "--methods", "beam_lm",
-                       "--set", TINY + " training.objective={} tokenizer.kind=char")
+    done = project.run("an4", "--corpus", corpus, "--methods", "beam_lm", "--set", TINY + " training.objective={}")
     assert done.returncode == 0, done.stderr
-    run = project.root / "exp/an4/char_seed1"
+    run = project.root / "exp/an4/crnn_seed1"
     for part in ("dev", "test"):
         assert json.loads((run / f"decode_{part}_beam_lm/scores.json").read_text())["words"]["reference"] > 100
         assert f"{part}, beam_lm" in done.stdout
     settings = json.loads((run / "decode_test_beam_lm/decode.json").read_text())["settings"]
     assert settings["lm"].endswith("lm_3_train.arpa.gz") and settings["lexicon"].endswith("words_train.txt")
     assert settings["lm_weight"] == json.loads((run / "decode_dev_beam_lm/tuned.json").read_text())["weights"]["lm_weight"]
-    strings = DataDir.load(project.root / "data/an4/strings")
-    whole = len(DataDir.load(project.root / "data/an4/train")) + 30
-    assert len(strings) == 30 and len(DataDir.load(project.root / "data/an4/train_strings")) == whole
-    assert f"data/an4/train_strings: {whole} utterances" in (run / "train.log").read_text()
 
-    done = project.run("an4", "--conf", "char", "--all", "yes", "--stage", 2, "--methods", "beam_lm",
-                       "--set", TINY + " training.objective={} tokenizer.kind=char")
+    done = project.run("an4", "--all", "yes", "--stage", 2, "--methods", "beam_lm", "--set", TINY + " training.objective={}")
     assert done.returncode == 0, done.stderr
-    last = project.root / "exp/an4/char_all_seed1"
-    assert "data/an4/train_all: " in (last / "train.log").read_text() and "dev (none: " in (last / "train.log").read_text()
+    whole = sum(len(DataDir.load(project.root / "data/an4" / part)) for part in ("train", "dev"))
+    last = project.root / "exp/an4/crnn_all_seed1"
+    log = (last / "train.log").read_text()
+    assert f"data/an4/train_all: {whole} utterances" in log and "dev (none: " in log
     found = json.loads((last / "decode_test_beam_lm/decode.json").read_text())["settings"]
-    assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("char_seed1/decode_dev_beam_lm/tuned.json")
+    assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("crnn_seed1/decode_dev_beam_lm/tuned.json")
     assert found["lm_weight"] == settings["lm_weight"] and not (last / "decode_dev_beam_lm").exists()
 
     again = project.run("an4", "--conf", "absent")
