@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ log = logging.getLogger("asr")
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
 WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
-PRIOR_WEIGHTS = (0.3, 0.6)
+PRIOR_WEIGHTS = (0.0, 0.3)
 BLANK_PENALTIES = (-0.5, 0.5, 1.0, 2.0)
 ENOUGH_FOR_ISOTONIC = 5000  # words of dev from which a free curve is fitted to confidences, in place of two numbers
 Watch = Callable[[Sequence[Weights]], Iterable[Weights]]
@@ -68,8 +69,8 @@ class Found(NamedTuple):
 
 
 def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str], watch: Watch = iter) -> Tuned:
-    """Search the grid: the language model's weight by word bonus, that weight by the prior's at the best bonus, the blank penalty
-    at the best, then half steps around it.
+    """Search the grid: the language model's weight by word bonus, without and with a part of the prior; the blank penalty there;
+    half steps around it.
 
     Without a language model neither its weight nor the prior's is varied, without one and a lexicon nor is the word bonus.
     ``watch`` is given the points of each round and yields them on, to show how far the work is. Raises DataError where there is no
@@ -89,16 +90,16 @@ def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, 
 
     if options.method == "greedy":
         return Tuned(options.weights, [(options.weights, word_errors(decoder, emitted, references))], words)
-    best = attempt(Weights(weight, bonus, 0.0) for weight in (LM_WEIGHTS if with_lm else (0.0,))
-                   for bonus in (WORD_BONUSES if with_words else (0.0,)))
-    prior = None
-    if with_lm:
-        prior = token_prior(emitted)
-        decoder = decoder.with_prior(prior)
-        best = attempt(Weights(weight, best.word_bonus, 0.0, part) for part in PRIOR_WEIGHTS for weight in LM_WEIGHTS)
+    prior = token_prior(emitted)
+    decoder = decoder.with_prior(prior)
+    coarse = product(LM_WEIGHTS if with_lm else (0.0,), WORD_BONUSES if with_words else (0.0,), (0.0,),
+                     PRIOR_WEIGHTS if with_lm else (0.0,))
+    best = attempt(Weights(*point) for point in coarse)
     best = attempt(replace(best, blank_penalty=penalty) for penalty in BLANK_PENALTIES)
-    best = attempt(replace(best, lm_weight=round(max(0.0, best.lm_weight + step), 3), word_bonus=round(best.word_bonus + half, 3))
-                   for step in ((-0.1, 0.0, 0.1) if with_lm else (0.0,)) for half in ((-0.5, 0.0, 0.5) if with_words else (0.0,)))
+    steps = product((-0.1, 0.0, 0.1) if with_lm else (0.0,), (-0.5, 0.0, 0.5) if with_words else (0.0,),
+                    (-0.15, 0.0, 0.15) if best.prior_weight else (0.0,))
+    best = attempt(replace(best, lm_weight=round(max(0.0, best.lm_weight + lm), 3), word_bonus=round(best.word_bonus + bonus, 3),
+                           prior_weight=round(best.prior_weight + part, 3)) for lm, bonus, part in steps)
     return Tuned(best, list(tried.items()), words, prior if best.prior_weight else None)
 
 

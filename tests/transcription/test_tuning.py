@@ -35,12 +35,12 @@ def test_the_grid_finds_the_weight_that_mends_the_errors():
     decoder = Decoder(DecoderOptions("beam", lm=LM), TOKENIZER)
     rounds = []
     found = tune(decoder, emitted, references, lambda points: rounds.append(len(points)) or points)
-    assert len(rounds) == 4 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
+    assert len(rounds) == 3 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
     errors = dict(found.points)
     assert errors[Weights(0.0, 0.0, 0.0)] == 1 and errors[found.weights] == 0 and found.words == 6
     assert found.weights.lm_weight > 0 and found.weights == best_of(errors)
     knowing = decoder.with_prior(token_prior(emitted))
-    assert {point.prior_weight for point, _ in found.points} == {0.0, *PRIOR_WEIGHTS}
+    assert {point.prior_weight for point, _ in found.points} >= set(PRIOR_WEIGHTS)
     for point, count in found.points[::7]:
         assert word_errors(knowing.reweighted(point), emitted, references) == count
 
@@ -71,7 +71,7 @@ def test_the_prior_travels_in_tuned_json(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "best_of", lambda tried: max(tried, key=lambda point: (point.prior_weight, -tried[point])))
     data, lm = spoken(tmp_path / "data"), build_ngram(TEXTS.values(), order=2)
     report = decode_dir(RECOGNIZER, data, tmp_path / "dev", DecoderOptions("beam", lm=lm), tuning=True)
-    assert report.tuned.weights.prior_weight == PRIOR_WEIGHTS[-1]
+    assert report.tuned.weights.prior_weight > PRIOR_WEIGHTS[-1]
     found = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)
     assert found.prior == pytest.approx(report.tuned.prior) and len(found.prior) == RECOGNIZER.model.tokenizer.vocab_size
     decode_dir(RECOGNIZER, data, tmp_path / "again", DecoderOptions("beam", lm=lm), tuned=tmp_path / "dev/tuned.json")
