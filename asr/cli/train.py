@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,4 +38,6 @@ def command(
     need_dir(train, *([dev] if dev else []))
     from asr.training import train as run
 
-    print(run(settings, train, dev, exp, resume, device, allow_pipes))
+    path = run(settings, train, dev, exp, resume, device, allow_pipes)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks for all
+        print(path)
