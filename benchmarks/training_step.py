@@ -11,7 +11,7 @@ utterances of one length to 80 % of it, letters at 12 a second.
 
 parts     Seconds of a step of ours in features (a data worker's work, there in parallel), network, CTC, backward, optimizer.
 memory    Peak over what weights and optimizer take, by utterances in a batch; on the CPU each in a process of its own.
-bf16      The same step under autocast, where the device is worth it.
+bf16      The same step of both under autocast.
 compile   With `--compile`: the convolutions through `torch.compile` (packed recurrence is not compiled).
 
 Exit status 1 where a network does not learn, or the sizes differ by more than 1 %.
@@ -199,7 +199,8 @@ def main() -> None:
         sys.exit(1)
 
     steppers = {"ours": Stepper(ours, our_loss, device), "deepspeech.pytorch": Stepper(theirs, their_loss, device),
-                "ours, bf16": Stepper(copy.deepcopy(ours), our_loss, device, bf16=True)}
+                "ours, bf16": Stepper(copy.deepcopy(ours), our_loss, device, bf16=True),
+               "deepspeech.pytorch, bf16": Stepper(copy.deepcopy(theirs), their_loss, device, bf16=True)}
     if arguments.compile:
         compiled = copy.deepcopy(ours)
         compiled.encoder.conv.compile(dynamic=True)
