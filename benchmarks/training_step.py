@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from deepspeech import DeepSpeech
@@ -167,10 +167,16 @@ def peak(name: str, width: int, layers: int, cell: str, count: int, seconds: flo
         DeepSpeech(BINS, width, layers, VOCAB, cell), their_loss)
     stepper, batch = Stepper(network, loss_of, "cpu"), make_batch(count, seconds)
     stepper(make_batch(1, 1.0))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = high_water()
     stepper(batch)
     stepper(batch)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return high_water() - before
+
+
+def high_water() -> int:
+    """The largest resident size of this process, in bytes; getrusage's would begin with that of the process which started it."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def main() -> None:
