@@ -70,9 +70,9 @@ class SpeechTask(Task):
     def _mixed(self, logits: Tensor, lengths: Tensor, batch: Batch, mix: Mix | None) -> Tensor:
         """Losses (B,) of logits (B, T, V): of an utterance that is heard with another one, of both transcripts."""
         losses = self._ctc(logits, lengths, batch.targets, batch.target_lengths)
-        rows = torch.empty(0) if mix is None else (mix.share < 1).nonzero().squeeze(1)
-        if mix is None or not len(rows):
+        if mix is None or not (mix.share < 1).any():
             return losses
+        rows = (mix.share < 1).nonzero().squeeze(1)
         share, partner = mix.share[rows].to(losses), mix.partner[rows]
         theirs = self._ctc(logits[rows], lengths[rows], batch.targets[partner], batch.target_lengths[partner])
         return losses.index_put((rows,), share * losses[rows] + (1 - share) * theirs)
