@@ -1,6 +1,6 @@
-"""Training: padding of the batches, what the training loop costs beside the network, and our CPU GRU against torch's.
+"""Training: padding of the batches, what the loop costs beside the network, our CPU GRU and large convolutions against torch's.
 
-    python benchmarks/training.py                                       # all three, the network of the recipe `commands`
+    python benchmarks/training.py                                       # all of it, the network of the recipe `commands`
     python benchmarks/training.py --parts overhead --minutes 30 --repeats 5
     python benchmarks/training.py --parts overhead --config recipes/fsdd/conf/crnn.yaml --set training.precision=bf16
 
@@ -12,6 +12,8 @@ overhead  An epoch of `asr train` as users run it (audio read, augmented and mad
           turns, epoch by epoch, on the same threads.
 gru       A bidirectional layer, forward and backward on packed frames: asr/models/gru.py against torch.nn.GRU, after
           outputs and every gradient were found equal.
+conv      A layer with a kernel of 11 x 21 and of 11 x 11, forward and backward: asr/models/large_conv.py against torch's, after the
+          same. The second is below what a network takes it for.
 
 Speeds are the median of the repeats, with the fastest and slowest; a first, uncounted one warms up. Exit status 1 when
 the two sides differ, or padding is 8 % of frames or more.
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import logging
 import statistics
 import sys
@@ -32,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
@@ -41,6 +45,7 @@ from asr.config import Config, load_config
 from asr.corpus import Batch, BatchSampler, DataDir, Utterance, collate
 from asr.ctc import ctc_loss
 from asr.models.gru import packed_gru
+from asr.models.large_conv import large_conv2d
 from asr.system import choose_threads, keep_freed_memory
 from asr.training.data import SpeechData
 from asr.training.loop import build_trainer
@@ -55,6 +60,7 @@ PLAIN = ["augment={}", "model.dropout=0", "model.rnn.dropout=0", "model.conv.dro
 
 Ready = list[tuple[Tensor, Batch]]
 """Normalised features (B, T, F) of every batch, and the batch."""
+PARTS = ["padding", "overhead", "gru", "conv"]
 
 
 # ---------------------------------------------------------------------------------------------------- padding
@@ -268,9 +274,40 @@ def gru(repeats: int, inputs: int = 256, hidden: int = 128, batch_seconds: float
     return good
 
 
+def conv(repeats: int, batch: int = 4, frames: int = 300) -> bool:
+    """Large kernels; whether outputs and gradients agree."""
+    torch.manual_seed(1)
+    good = True
+    for kernel, (channels, bins, stride) in itertools.product(((11, 21), (11, 11)), ((32, 40, 2), (64, 20, 1))):
+        inputs = torch.randn(batch, channels, frames, bins, requires_grad=True)
+        weights = torch.randn(channels, channels, *kernel, requires_grad=True)
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        runs = {"ours": lambda x=inputs, w=weights, s=stride, p=padding: large_conv2d(x, w, None, s, p),
+                "torch": lambda x=inputs, w=weights, s=stride, p=padding: F.conv2d(x, w, None, (1, s), p)}
+        found, times = {}, {name: [] for name in runs}
+        for turn in range(repeats + 1):
+            for name, run in runs.items():
+                inputs.grad = weights.grad = None
+                start = time.perf_counter()
+                output = run()
+                output.sum().backward()
+                if turn:
+                    times[name].append(time.perf_counter() - start)
+                else:
+                    found[name] = [output.detach(), inputs.grad, weights.grad]
+        difference = max(float((mine - theirs).abs().max() / theirs.abs().max())
+                         for mine, theirs in zip(found["ours"], found["torch"], strict=True))
+        good &= difference < 1e-4
+        ratio = statistics.median(times["torch"]) / statistics.median(times["ours"])
+        print(f"conv, {kernel[0]} x {kernel[1]}, {channels} channels, {bins} bins, stride {stride}, "
+              f"{torch.get_num_threads()} thread(s): ours {spread(times['ours'], 'ms', 1e3)}, "
+              f"torch {spread(times['torch'], 'ms', 1e3)}, ratio {ratio:.2f}; largest relative difference {difference:.1e}")
+    return good
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=["padding", "overhead", "gru"], default=["padding", "overhead", "gru"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--config", default="recipes/commands/conf/crnn.yaml", help="of the network to train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of it")
     parser.add_argument("--threads", type=int, default=0, help="of the network; 0: as `asr train` chooses")
@@ -292,6 +329,8 @@ def main() -> None:
         good &= overhead(arguments.config, overrides, arguments.minutes, arguments.repeats)
     if "gru" in arguments.parts:
         good &= gru(arguments.repeats)
+    if "conv" in arguments.parts:
+        good &= conv(arguments.repeats)
     sys.exit(0 if good else 1)
 
 

@@ -48,7 +48,7 @@ def test_inputs_that_need_no_gradient_get_none():
 
 
 def test_a_stack_with_a_large_kernel_takes_it_and_learns_the_same(monkeypatch):
-    config = ConvConfig.model_validate({"layers": [{"channels": 8, "stride": [2, 2]}, {"channels": 6, "kernel": [7, 11],
+    config = ConvConfig.model_validate({"layers": [{"channels": 8, "stride": [2, 2]}, {"channels": 6, "kernel": [11, 21],
                                                                                        "stride": [1, 2]}]})
     torch.manual_seed(0)
     stack, frames, lengths = ConvStack(config, 20), torch.randn(3, 30, 20), torch.tensor([30, 11, 24])
@@ -64,7 +64,7 @@ def test_a_stack_with_a_large_kernel_takes_it_and_learns_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize(("conv", "inputs", "autocast"), [
-    (torch.nn.Conv2d(8, 8, (3, 3)), torch.zeros(1, 8, 9, 9), False),  # small
+    (torch.nn.Conv2d(8, 8, (11, 11)), torch.zeros(1, 8, 19, 19), False),  # not large enough
     (torch.nn.Conv2d(1, 8, (11, 41)), torch.zeros(1, 1, 90, 90), False),  # few channels: windows are short
     (torch.nn.Conv2d(8, 8, (11, 21), (2, 2)), torch.zeros(1, 8, 90, 90), False),  # a stride over time
     (torch.nn.Conv2d(8, 8, (11, 21)).double(), torch.zeros(1, 8, 90, 90, dtype=torch.float64), False),
