@@ -121,10 +121,19 @@ class AugmentConfig(Section):
 class TokenizerConfig(Section):
     """How text becomes tokens. Token 0 is the CTC blank."""
 
-    kind: Literal["char", "bpe"] = "char"
+    kind: Literal["char", "bpe", "phone"] = "char"
     vocab_size: int = Field(200, ge=4, description="bpe only; the blank is counted")
+    lexicon: str | None = Field(None, description="phone only: Kaldi's lexicon.txt, `word phone phone ...` a line")
     dir: str | None = Field(None, description="a folder written by `asr tokenizer`; made from the training text when absent")
     normalizer: str = Field("none", description="named normaliser applied to transcripts before tokens are made")
+
+    @model_validator(mode="after")
+    def _lexicon_of_phones(self) -> TokenizerConfig:
+        if self.lexicon is not None and self.kind != "phone":
+            raise ValueError(f"a lexicon is for kind: phone, not {self.kind}")
+        if self.kind == "phone" and self.lexicon is None and self.dir is None:
+            raise ValueError("kind: phone needs a lexicon (`word phone phone ...` a line), or dir, a tokenizer that has one")
+        return self
 
 
 # ------------------------------------------------------------------------------------------------------ model

@@ -230,7 +230,7 @@ def test_text_that_the_tokenizer_cannot_write(asr, corpus, tmp_path):
     assert name in ended.err and "--unk" in ended.err and not (corpus / "exp" / "checkpoints").exists()
     assert asr("tokenizer", "--text", corpus / "train" / "text", "--unk", "--out", corpus / "tokens").status == 0
     ended = asr(*train(corpus, "--set", f"tokenizer.dir={corpus / 'tokens'}"))
-    assert ended.status == 0 and "characters outside the vocabulary become <unk>" in ended.err
+    assert ended.status == 0 and "what is outside the vocabulary becomes <unk>" in ended.err
     ended = asr("decode", "--model", corpus / "exp" / "model.safetensors", "--data", corpus / "dev", "--out", corpus / "out")
     assert ended.status == 0 and len((corpus / "out" / "text").read_text().splitlines()) == len(lines)
 
@@ -296,6 +296,8 @@ def test_a_mistyped_key_ends_with_2_before_any_work(asr, corpus, where):
     ("augment.tempo=[1.2,0.8]", "augment.tempo: [1.2, 0.8] is not a range"),
     ("features.frame_length_ms=0.01", "frame_length_ms"),
     ("tokenizer.normalizer=nfd", "unknown normaliser 'nfd'"),
+    ("tokenizer.kind=phone", "kind: phone needs a lexicon"),
+    ("tokenizer.lexicon=lexicon.txt", "a lexicon is for kind: phone, not char"),
     ("tokenizer.dir=/nowhere", "tokenizer.dir: no tokenizer in /nowhere; write one with `asr tokenizer --out /nowhere`"),
     ("training.epochs=none", "training.epochs: Input should be a valid integer"),
 ])

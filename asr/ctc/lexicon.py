@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from asr.ctc.trie import Trie, build_trie, group
 from asr.errors import DataError
-from asr.text import BpeTokenizer, Tokenizer
+from asr.text import BpeTokenizer, PhoneTokenizer, Tokenizer
 from asr.text.tables import read_lines, words
 
 SPACE = "<space>"  # the name of the character tokenizer's space
@@ -26,8 +26,8 @@ class Lexicon:
     """Words, their spellings as a trie, and what each token adds to a spelling.
 
     A spelling is a sequence of symbols: characters where a tokenizer knows its tokens' text (`from_words`), so that any
-    pieces that spell a word are that word; tokens where a file says which (`load`). A token that is, or begins with, a space
-    ends the word before it. Where no token does, a word may end wherever its spelling does.
+    pieces that spell a word are that word; tokens where a file (`load`) or the tokenizer's pronunciations say which. A token
+    that is, or begins with, a space ends the word before it. Where no token does, a word may end wherever its spelling does.
 
     Attributes:
         words: the words; several spellings a word and several words a spelling (homophones) are possible.
@@ -72,11 +72,13 @@ class Lexicon:
 
     @classmethod
     def from_words(cls, vocabulary: Iterable[str], tokenizer: Tokenizer, closed: bool = True) -> Lexicon:
-        """The lexicon of words that a tokenizer's tokens spell, letter by letter.
+        """The lexicon of words that a tokenizer's tokens spell, letter by letter; of phones, in all their pronunciations.
 
-        Words that hold a character without a token are left out, named on the log, and kept in ``unspellable``. Raises
-        DataError where a closed vocabulary has no word left.
+        Words that hold a character without a token, or have no pronunciation, are left out, named on the log, and kept in
+        ``unspellable``. Raises DataError where a closed vocabulary has no word left.
         """
+        if isinstance(tokenizer, PhoneTokenizer):
+            return cls._pronounced(vocabulary, tokenizer, closed)
         texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
         mark = "\u2581" if isinstance(tokenizer, BpeTokenizer) else SPACE
         starts = [name.startswith(mark) and token > 0 for token, name in enumerate(tokenizer.tokens)]
@@ -93,6 +95,18 @@ class Lexicon:
         found = cls(spellings, [[symbol_of[character] for character in text] for text in texts], starts, closed, missing)
         found._symbol_of = symbol_of
         return found
+
+    @classmethod
+    def _pronounced(cls, vocabulary: Iterable[str], tokenizer: PhoneTokenizer, closed: bool) -> Lexicon:
+        spellings: list[tuple[str, Sequence[int]]] = []
+        missing: dict[str, list[str]] = {}
+        for word in dict.fromkeys(vocabulary):
+            known = tokenizer.pronunciations.get(unicodedata.normalize("NFC", word), [])
+            spellings += [(word, phones) for phones in known]
+            if not known:
+                missing[word] = ["no pronunciation"]
+        _report(missing, len(spellings), "the vocabulary", closed)
+        return cls(spellings, *_tokens_as_symbols(tokenizer.tokens, SPACE), closed, missing)
 
     @classmethod
     def load(cls, path: str | Path, tokens: Sequence[str], separator: str = SPACE) -> Lexicon:
@@ -119,8 +133,7 @@ class Lexicon:
             else:
                 spellings[word, tuple(index[name] for name in names)] = None
         _report(missing, len(spellings), str(path), closed=True)
-        return cls(list(spellings), [[token] if token and name != separator else [] for token, name in enumerate(tokens)],
-                   [name == separator for name in tokens], True, missing)
+        return cls(list(spellings), *_tokens_as_symbols(tokens, separator), True, missing)
 
     def arcs(self, trie: Trie, starts_at_root: bool) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """Where tokens lead in a trie of this lexicon's symbols: offsets (N + 1,), tokens (sorted for each node) and targets.
@@ -139,6 +152,12 @@ class Lexicon:
         if self.closed or self._symbol_of is None or not self._symbol_of.keys() >= set(written):
             return []
         return [tuple(self._symbol_of[character] for character in written)]
+
+
+def _tokens_as_symbols(tokens: Sequence[str], separator: str) -> tuple[list[list[int]], list[bool]]:
+    """Symbols and starts of tokens by name, where each spells itself."""
+    symbols = [[token] if token and name != separator else [] for token, name in enumerate(tokens)]
+    return symbols, [name == separator for name in tokens]
 
 
 def _report(missing: Mapping[str, list[str]], kept: int, where: str, closed: bool) -> None:

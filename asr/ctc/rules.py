@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from asr.ctc.hotwords import Hotwords
 from asr.ctc.lexicon import SHOWN, Lexicon
 from asr.errors import UsageError
-from asr.text import NgramLM
+from asr.text import NgramLM, PhoneTokenizer
 
 if TYPE_CHECKING:
     from asr.ctc.fusion import Rules
@@ -25,7 +25,8 @@ _log = logging.getLogger("asr")
 def build_rules(lexicon: Lexicon | None, lm: NgramLM | None, by_token: bool, hotwords: Mapping[str, float],
                 tokenizer: Tokenizer | None, lm_weight: float, word_bonus: float) -> tuple[Rules, NgramArrays, Lexicon]:
     """What the search goes by beside the acoustics: rules, language model (without one, one that takes everything for certain), and
-    the lexicon: without one, an open one of the language model's words, or of none if there is none or it is over tokens.
+    the lexicon: without one, that of a tokenizer of phones; for another, an open one of the language model's words, or of none if
+    there is none or it is over tokens.
 
     Raises UsageError where something is missing or does not fit, DataError for hotwords that cannot be spelled.
     """
@@ -40,6 +41,8 @@ def build_rules(lexicon: Lexicon | None, lm: NgramLM | None, by_token: bool, hot
     if tokenizer is None and (lexicon is None or by_token):
         raise UsageError("beam search: give `tokenizer`, the model's: a language model, hotwords and a word bonus need to know "
                          "what the tokens spell")
+    if lexicon is None and isinstance(tokenizer, PhoneTokenizer):
+        lexicon = Lexicon.from_words(tokenizer.pronunciations, tokenizer)
     over_words = lm is not None and not by_token
     if lm is not None:
         _check_case(lm, lexicon.words if over_words and lexicon else _names(tokenizer))
@@ -116,7 +119,9 @@ def _words(lm: NgramLM) -> list[str]:
 
 
 def _names(tokenizer: Tokenizer) -> list[str]:
-    """What the tokens spell."""
+    """What the tokens spell; phones spell nothing."""
+    if isinstance(tokenizer, PhoneTokenizer):
+        return []
     return [tokenizer.decode([token]) for token in range(1, tokenizer.vocab_size) if tokenizer.tokens[token] != "<unk>"]
 
 

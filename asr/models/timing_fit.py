@@ -27,9 +27,10 @@ def timing_of(texts: Mapping[str, str], durations: Mapping[str, float], read: Ca
               kind: str) -> TimingModel | None:
     """The timing model of a corpus; None where fewer than 20 of its utterances are fit for it.
 
-    texts: the transcripts, normalised; durations in seconds, both by utterance id; those without either are passed over,
-    and so are empty and long ones. Of more than 200 it takes every so-manieth of the shorter half. ``read``: an
-    utterance's features before CMVN (T, F), of the kind ``kind``, or None for one that is to be passed over.
+    texts: the transcripts, normalised, as the tokenizer's `sounds_of` writes them; durations in seconds, both by utterance id;
+    those without either are passed over, and so are empty and long ones. Of more than 200 it takes every so-manieth of the
+    shorter half. ``read``: an utterance's features before CMVN (T, F), of the kind ``kind``, or None for one that is to be
+    passed over.
     """
     fit = sorted((durations[key], key) for key in texts if texts[key].split() and 0 < durations.get(key, 0) <= LONGEST_S)
     shorter = sorted(key for _, key in fit[:max(UTTERANCES, len(fit) // 2)])

@@ -17,31 +17,40 @@ _SHOWN = 5  # utterances named per fault
 def check_round_trip(tokenizer: Tokenizer, texts: Mapping[str, str]) -> None:
     """Raise DataError unless ``decode(encode(text))`` gives back every text (after the tokenizer's normaliser).
 
-    The message names every character that has no token, and what else would change, with the utterances. With an
-    unknown token, characters outside the vocabulary are a warning instead.
+    The message names every character (of phones: every word) that has no token, and what else would change, with the utterances.
+    With an unknown token, what is outside the vocabulary is a warning instead; so are words that come back as one that sounds
+    the same.
     """
-    unknown: dict[str, list[str]] = defaultdict(list)  # character -> utterances
+    unknown: dict[str, list[str]] = defaultdict(list)  # what has no token -> utterances
     changed: dict[str, list[str]] = defaultdict(list)  # what is wrong -> utterances
+    alike: dict[str, list[str]] = defaultdict(list)  # what sounds like something else -> utterances
     for utterance, text in texts.items():
-        characters = tokenizer.unencodable(text)
-        for character in characters:
-            unknown[character].append(utterance)
-        if characters:
+        parts = tokenizer.unencodable(text)
+        for part in parts:
+            unknown[part].append(utterance)
+        if parts:
             continue
         expected = tokenizer.normalize(text)
+        if tokenizer.alike:
+            written = expected.split(" ")
+            for word in sorted(tokenizer.alike.keys() & set(written)):
+                alike[f"{word} is heard as {tokenizer.alike[word]}"].append(utterance)
+            expected = " ".join(tokenizer.alike.get(word, word) for word in written)
         got = tokenizer.decode(tokenizer.encode(text))
         if got != expected:
             changed[_difference(expected, got)].append(utterance)
     lines = [f"{what}: {_some(utterances)}" for what, utterances in sorted(changed.items())]
-    lost = [f"no token for {name_character(character)}: {_some(utterances)}"
-            for character, utterances in sorted(unknown.items())]
+    lost = [f"{tokenizer.missing} {tokenizer.name(part)}: {_some(utterances)}" for part, utterances in sorted(unknown.items())]
     if tokenizer.unk and lost:
-        _log.warning("characters outside the vocabulary become <unk>:\n  %s", "\n  ".join(lost))
+        _log.warning("what is outside the vocabulary becomes <unk>:\n  %s", "\n  ".join(lost))
         lost = []
+    if alike:
+        _log.warning("words that sound alike; a language model over words tells them apart:\n  %s",
+                     "\n  ".join(f"{what}: {_some(utterances)}" for what, utterances in sorted(alike.items())))
     if lost or lines:
         cures = []
         if lost:
-            cures.append("remove or normalise the characters, make the tokenizer from text that holds them, or with --unk")
+            cures.append(tokenizer.cure)
         if lines:
             cures.append("write the transcripts with single spaces and in NFC, or use the normaliser nfc, which does that")
         raise DataError("transcripts do not survive encoding and decoding:\n  " + "\n  ".join(lost + lines)

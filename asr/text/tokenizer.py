@@ -1,6 +1,6 @@
-"""Text to tokens and back: characters, or SentencePiece's byte-pair encoding (Sennrich et al., 2016).
+"""Text to tokens and back: characters, or SentencePiece's byte-pair encoding (Sennrich et al., 2016). `asr.text.phones` has phones.
 
-Token 0 is the CTC blank in both. A text is words with one space between them, in Unicode NFC; ``check_round_trip``
+Token 0 is the CTC blank in all. A text is words with one space between them, in Unicode NFC; ``check_round_trip``
 names the transcripts that would come back changed. A tokenizer is saved as ``tokenizer.json``, which alone is read
 back, with ``tokens.txt`` (``TOKEN ID``, as Kaldi and k2 write it) and ``bpe.model`` beside it for people and other tools.
 """
@@ -37,13 +37,18 @@ class Tokenizer(ABC):
     """Turns a text into token ids and back.
 
     Attributes:
-        kind: ``char`` or ``bpe``.
+        kind: ``char``, ``bpe`` or ``phone``.
         tokens: the visible name of every token, by id; ``tokens[0]`` is ``<blank>``.
-        unk: whether there is a token for characters outside the vocabulary (then id 1, ``<unk>``).
+        unk: whether there is a token for what is outside the vocabulary (then id 1, ``<unk>``).
         normalizer: name of the normaliser that ``encode`` applies to a text first.
     """
 
     kind: str
+    missing = "no token for"
+    """What is wrong with a part of a text that has no token, and how to mend it."""
+    cure = "remove or normalise them, add text that holds them when the tokenizer is made, or make it with --unk"
+    alike: Mapping[str, str] = {}
+    """Words that come back as another one that sounds the same, and which; only phones have such."""
 
     def __init__(self, tokens: Sequence[str], surfaces: Sequence[str], alphabet: Iterable[str], unk: bool,
                  normalizer: str) -> None:
@@ -63,11 +68,13 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without blanks.
 
-        Raises DataError that names the characters outside the vocabulary, unless the tokenizer has an unknown token.
+        Raises DataError that names what is outside the vocabulary, unless the tokenizer has an unknown token.
         """
         prepared = self._prepare(text)
-        if not self.unk and not self._alphabet.issuperset(prepared):
-            raise DataError(f"no token for {_name_all(self._outside(prepared))} in {_shorten(text)}; {_UNK_CURE}")
+        if not self.unk and (outside := self._outside(prepared)):
+            named = [self.name(part) for part in outside[:_NAMED]]
+            more = f" and {len(outside) - _NAMED} more" if len(outside) > _NAMED else ""
+            raise DataError(f"{self.missing} {', '.join(named)}{more} in {_shorten(text)}; {self.cure}")
         return self._ids(prepared)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -97,8 +104,21 @@ class Tokenizer(ABC):
         return spans
 
     def unencodable(self, text: str) -> list[str]:
-        """The characters of a text (normalised) that have no token, sorted."""
+        """The characters of a text (normalised) that have no token, or for phones the words, sorted."""
         return self._outside(self._prepare(text))
+
+    def name(self, part: str) -> str:
+        """How to call one of `unencodable` in a message."""
+        return name_character(part)
+
+    def sounds(self, token: int) -> str | None:
+        """The characters that a token is heard by, of which each has a sound of its own: none for a space; None, any sound, for
+        the unknown token."""
+        return None if self.tokens[token] == UNK else self.decode([token])
+
+    def sounds_of(self, text: str) -> str:
+        """A text (normalised) in the characters of `sounds`, its words parted by spaces: where letters are heard, itself."""
+        return text
 
     def normalize(self, text: str) -> str:
         """The text after this tokenizer's normaliser: what ``decode(encode(text))`` is to give back."""
@@ -123,17 +143,27 @@ class Tokenizer(ABC):
                              name, version, NORMALIZERS[name].version)
             if state["kind"] == "char":
                 return CharTokenizer(state["characters"], unk=bool(state["unk"]), normalizer=name)
+            if state["kind"] == "phone":
+                from asr.text.phones import PhoneTokenizer
+
+                return PhoneTokenizer.of_lines(state["lexicon"], unk=bool(state["unk"]), normalizer=name)
             if state["kind"] == "bpe":
                 return BpeTokenizer(base64.b64decode(state["model"], validate=True), unk=bool(state["unk"]), normalizer=name)
             raise ModelError(f"unknown kind of tokenizer {state['kind']!r}")
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
             raise ModelError(f"not a tokenizer's state: {type(error).__name__}: {error}") from None
 
     def save(self, folder: str | Path) -> None:
-        """Write ``tokens.txt``, ``bpe.model`` (for bpe) and, last, ``tokenizer.json``; each whole or not at all."""
+        """Write ``tokens.txt``, ``bpe.model`` (for bpe), ``lexicon.txt`` (for phones) and, last, ``tokenizer.json``; each whole or
+        not at all."""
         folder = Path(folder)
         write_text(folder / "tokens.txt", "".join(f"{token} {index}\n" for index, token in enumerate(self.tokens)))
-        self._save_model(folder)
+        for name in ("bpe.model", "lexicon.txt"):
+            if (content := self._files().get(name)) is None:
+                (folder / name).unlink(missing_ok=True)  # left by another kind saved here before
+            else:
+                with atomic_open(folder / name, binary=True) as file:
+                    file.write(content)
         write_text(folder / "tokenizer.json", json.dumps(self.state(), ensure_ascii=False, indent=1) + "\n")
 
     def _prepare(self, text: str) -> str:
@@ -142,8 +172,9 @@ class Tokenizer(ABC):
     def _outside(self, prepared: str) -> list[str]:
         return sorted(set(prepared) - self._alphabet)
 
-    def _save_model(self, folder: Path) -> None:
-        (folder / "bpe.model").unlink(missing_ok=True)  # left by another kind saved here before
+    def _files(self) -> dict[str, bytes]:
+        """What is saved for other tools."""
+        return {}
 
     @abstractmethod
     def _ids(self, prepared: str) -> list[int]: ...
@@ -232,9 +263,8 @@ class BpeTokenizer(Tokenizer):
     def _state(self) -> dict[str, Any]:
         return {"model": base64.b64encode(self._model).decode("ascii")}
 
-    def _save_model(self, folder: Path) -> None:
-        with atomic_open(folder / "bpe.model", binary=True) as file:
-            file.write(self._model)
+    def _files(self) -> dict[str, bytes]:
+        return {"bpe.model": self._model}
 
 
 def build_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
@@ -242,7 +272,7 @@ def build_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 
     The texts are normalised with ``config.normalizer`` first, and so is whatever the tokenizer is given to encode.
     Raises UsageError where ``config.dir`` holds a tokenizer made with another normaliser, and what ``load_tokenizer``
-    and ``train`` of the two kinds raise.
+    and ``train`` of the kinds raise.
     """
     if config.dir is not None:
         tokenizer = load_tokenizer(config.dir)
@@ -252,6 +282,10 @@ def build_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         return tokenizer
     if config.kind == "char":
         return CharTokenizer.train(texts, normalizer=config.normalizer)
+    if config.lexicon is not None:  # of phones, as the configuration sees to
+        from asr.text.phones import PhoneTokenizer, read_pronunciations
+
+        return PhoneTokenizer.train(texts, read_pronunciations(config.lexicon), normalizer=config.normalizer)
     return BpeTokenizer.train(texts, config.vocab_size, normalizer=config.normalizer)
 
 
@@ -268,7 +302,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         raise ModelError(f"{path}: {error}") from None
 
 
-_UNK_CURE = "remove or normalise them, add text that holds them when the tokenizer is made, or make it with --unk"
+_NAMED = 20  # parts of a text without a token, in a message
 
 
 def _visible(character: str) -> str:
@@ -289,11 +323,6 @@ def _split_keeping_spaces(surface: str) -> list[str]:
         if part:
             parts.append(part)
     return parts
-
-
-def _name_all(characters: Sequence[str], limit: int = 20) -> str:
-    named = ", ".join(name_character(character) for character in characters[:limit])
-    return named + (f" and {len(characters) - limit} more" if len(characters) > limit else "")
 
 
 def name_character(character: str) -> str:

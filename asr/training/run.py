@@ -83,7 +83,8 @@ def _timing(prepared: Prepared) -> TimingModel | None:
     """The model of where words are, from the training data as they are, not augmented."""
     data, frontend, archived = prepared.train.data, prepared.frontend.cpu(), prepared.config.training.archived
     known = {utterance.id: utterance for utterance in data.utterances}
-    timing = timing_of(prepared.train.texts, dict(zip(known, prepared.train.durations)),
+    texts = {key: prepared.tokenizer.sounds_of(text) for key, text in prepared.train.texts.items()}
+    timing = timing_of(texts, dict(zip(known, prepared.train.durations)),
                        lambda key: raw_features(data, known[key], frontend, archived), prepared.config.features.kind)
     if timing is None:
         log.info("fewer than 20 training utterances are short enough for a timing model: times of words will be the network's")

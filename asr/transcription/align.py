@@ -73,7 +73,10 @@ class Target:
                 words.append((part, before, before + 1))
             else:
                 ids = tokenizer.encode(part)
-                words += [(word, before + first, before + past) for word, first, past in tokenizer.word_spans(ids)]
+                spans = tokenizer.word_spans(ids)
+                if tokenizer.alike:  # of words that sound alike, the transcript's
+                    spans = [(word, *span[1:]) for word, span in zip(tokenizer.normalize(part).split(), spans, strict=True)]
+                words += [(word, before + first, before + past) for word, first, past in spans]
                 tokens += ids
         return cls(tokens, words)
 
@@ -162,7 +165,8 @@ def _timing(model: SpeechModel, data: DataDir, inputs: Inputs, targets: dict[str
             durations[key] = inputs.duration(known[key])
         except (AudioError, DataError):
             continue  # it is named when it is to be aligned
-    timing = timing_of(texts, durations, lambda key: _features(inputs, known[key]), model.config.features.kind)
+    sounds = {key: model.tokenizer.sounds_of(text) for key, text in texts.items()}
+    timing = timing_of(sounds, durations, lambda key: _features(inputs, known[key]), model.config.features.kind)
     if timing is None:
         said = f"fewer than {FEWEST} utterances with text are short enough to estimate a timing model from"
         if fit is not None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from asr.models.timing import Piece, TimingModel, cepstra_of
-from asr.text.tokenizer import UNK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,4 +65,4 @@ def hear(features: Tensor, frames: Tensor, kind: str) -> list[np.ndarray]:
 @lru_cache(maxsize=4096)
 def _letters(tokenizer: Tokenizer, token: int) -> str | None:
     """The characters that a token is heard by: none for a space; None, any sound, for the unknown token and the wildcard."""
-    return None if token < 0 or tokenizer.tokens[token] == UNK else tokenizer.decode([token])
+    return None if token < 0 else tokenizer.sounds(token)

@@ -10,13 +10,13 @@
 #   --stage N         first stage to run (default 0)
 #   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
-#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; pieces: pieces of words)
+#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; phones: those of the corpus' dictionary; pieces: of words)
 #   --all yes         the last training: dev's speakers as well, the last epochs averaged, and the search weights that a run without
 #                     them has found (--methods greedy needs none); runs are called NAME_all_seed<N> (default no)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
 #   --methods NAMES   ways of decoding (default all: "greedy beam beam_words beam_lm"; beam_words has a closed vocabulary, beam_lm the
-#                     language model as well)
+#                     language model as well; with phones, greedy and beam know the dictionary's words)
 #   --beam N          width of the beam search (default 16)
 #   --order N         of the language model (default 3)
 #   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration)

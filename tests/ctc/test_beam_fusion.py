@@ -16,7 +16,7 @@ from test_beam_search import random_log_probs
 
 from asr.ctc import BeamSearch, Lexicon, beam_search, fusion, lookahead
 from asr.errors import UsageError
-from asr.text import BpeTokenizer, CharTokenizer, build_ngram
+from asr.text import BpeTokenizer, CharTokenizer, PhoneTokenizer, build_ngram
 
 SENTENCES = ["ab a b", "b ab ab", "a a ba b", "ba ab b a", "aba b a ab", "bb b ba ba aa", "c ab"]
 
@@ -78,6 +78,12 @@ def setting(name):
         over = language_model(unit="token")
         options = {"lm": over, "lm_unit": "token", "tokenizer": characters()}
         return options, {"tokens": CHARACTERS, "lm": over, "by_token": characters().tokens}, 4
+    if name == "pronounced":  # homophones, a word with two pronunciations, and one that the language model does not know
+        tokenizer = PhoneTokenizer({"a": ["X"], "aba": ["X"], "b": ["Y", "XY"], "ab": ["XXY"], "bab": ["YY"]})
+        spelled = [("a", "X"), ("aba", "X"), ("b", "Y"), ("b", "XY"), ("ab", "XXY"), ("bab", "YY")]
+        known = {"tokens": ((), (" ",), ("X",), ("Y",)), "spellings": [(word, tuple(phones)) for word, phones in spelled], "lm": lm,
+                 "closed": True}
+        return {"lm": lm, "tokenizer": tokenizer}, known, 4
     raise KeyError(name)
 
 
@@ -123,21 +129,21 @@ def check(log_probs, options, knowledge, beam=None):
         assert [hypothesis.score for hypothesis in found] == sorted((entry[2] for entry in got), reverse=True)
 
 
-@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens"])
+@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens", "pronounced"])
 @given(seed=st.integers(0, 10**6), frames=st.integers(0, 5), weights=weights, hotwords=boosts)
 def test_exact_with_a_wide_beam(name, seed, frames, weights, hotwords):
     options, known, tokens = setting(name)
     frames = min(frames, 4) if tokens > 4 else frames
-    hotwords = {} if name == "closed" and "ba" in hotwords else hotwords
+    hotwords = {} if name == "pronounced" or (name == "closed" and "ba" in hotwords) else hotwords
     known = plain_beam.Knowledge(**known, **weights, hotwords=hot(hotwords, tuple))
     check(random_log_probs(seed, frames, tokens), {**options, **weights, "hotwords": hotwords}, known)
 
 
-@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens", "many"])
+@pytest.mark.parametrize("name", ["open", "closed", "pieces", "tokens", "pronounced", "many"])
 @given(seed=st.integers(0, 10**6), frames=st.integers(1, 20), beam=st.integers(1, 9), weights=weights, hotwords=boosts)
 def test_a_narrow_beam_keeps_what_the_plain_search_keeps(name, seed, frames, beam, weights, hotwords):
     options, known, tokens = setting(name)
-    hotwords = {} if name == "closed" and "ba" in hotwords else hotwords
+    hotwords = {} if name == "pronounced" or (name == "closed" and "ba" in hotwords) else hotwords
     known = plain_beam.Knowledge(**known, **weights, hotwords=hot(hotwords, tuple))
     log_probs = random_log_probs(seed, frames, tokens, sharp=1.0)
     log_probs[:, 10:] -= 2.0

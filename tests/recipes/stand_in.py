@@ -86,6 +86,8 @@ def make_an4(folder: Path) -> Path:
         (folder / "etc").mkdir(exist_ok=True)
         (folder / "etc" / f"an4_{part}.fileids").write_text("\n".join(names) + "\n")
         (folder / "etc" / f"an4_{part}.transcription").write_text("\n".join(lines) + "\n")
+    (folder / "etc" / "an4.dic").write_text("A AH\nA(2) EY\nB B IY\nC S IY\nNO N OW\nONE HH W AH N\nONE(2) W AH N\nTHREE TH R IY\n"
+                                            "TWO T UW\nYES Y EH S\n")
     return folder
 
 

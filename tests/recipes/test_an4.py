@@ -11,7 +11,7 @@ from project_copy import ProjectCopy
 from stand_in import TINY, load_script, make_an4
 
 from asr.corpus import DataDir
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 
 an4 = load_script("recipes/an4/local/prepare.py")
 
@@ -58,6 +58,15 @@ def test_a_bad_corpus_is_told_whole_and_nothing_is_written(bad, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_dictionary_says_the_letter_a_first(corpus, bad, tmp_path):
+    an4.prepare(corpus, tmp_path / "an4")
+    assert (tmp_path / "an4/lexicon.txt").read_text().startswith("A EY\nA AH\nB B IY\n")
+    (bad / "etc/an4.dic").unlink()
+    with pytest.raises(UsageError, match="an4.dic: cannot read"):
+        an4.prepare(bad, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
     for kind in ("fileids", "transcription"):
         path = bad / f"etc/an4_train.{kind}"
@@ -70,9 +79,10 @@ def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
 
 def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     project = ProjectCopy(tmp_path)
-    done = project.run("an4", "--corpus", corpus, "--methods", "beam_lm", "--set", TINY + " training.objective={}")
+    phones = ("an4", "--conf", "phones", "--methods", "beam_lm", "--set", TINY + " training.objective={}")
+    done = project.run(*phones, "--corpus", corpus)
     assert done.returncode == 0, done.stderr
-    run = project.root / "exp/an4/crnn_seed1"
+    run = project.root / "exp/an4/phones_seed1"
     for part in ("dev", "test"):
         assert json.loads((run / f"decode_{part}_beam_lm/scores.json").read_text())["words"]["reference"] > 100
         assert f"{part}, beam_lm" in done.stdout
@@ -80,14 +90,14 @@ def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     assert settings["lm"].endswith("lm_3_train.arpa.gz") and settings["lexicon"].endswith("words_train.txt")
     assert settings["lm_weight"] == json.loads((run / "decode_dev_beam_lm/tuned.json").read_text())["weights"]["lm_weight"]
 
-    done = project.run("an4", "--all", "yes", "--stage", 2, "--methods", "beam_lm", "--set", TINY + " training.objective={}")
+    done = project.run(*phones, "--all", "yes", "--stage", 2)
     assert done.returncode == 0, done.stderr
     whole = sum(len(DataDir.load(project.root / "data/an4" / part)) for part in ("train", "dev"))
-    last = project.root / "exp/an4/crnn_all_seed1"
+    last = project.root / "exp/an4/phones_all_seed1"
     log = (last / "train.log").read_text()
     assert f"data/an4/train_all: {whole} utterances" in log and "dev (none: " in log
     found = json.loads((last / "decode_test_beam_lm/decode.json").read_text())["settings"]
-    assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("crnn_seed1/decode_dev_beam_lm/tuned.json")
+    assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("phones_seed1/decode_dev_beam_lm/tuned.json")
     assert found["lm_weight"] == settings["lm_weight"] and not (last / "decode_dev_beam_lm").exists()
 
     again = project.run("an4", "--conf", "absent")

@@ -46,7 +46,10 @@ def test_twice_is_once(name: str, text: str) -> None:
 def test_every_character_normalises_once_and_for_all(name: str) -> None:
     change = NORMALIZERS[name]
     for point in range(sys.maxunicode + 1):
-        if not 0xD800 <= point <= 0xDFFF:
+        kind = unicodedata.category(chr(point))
+        if kind in ("Cn", "Co") and point % 101:  # nine in ten are no characters, or private: all alike
+            continue
+        if kind != "Cs":
             once = change(f"a{chr(point)}b {chr(point)}")
             assert change(once) == once and unicodedata.is_normalized("NFC", once)
 

@@ -13,13 +13,15 @@ from asr.config import parse_config
 from asr.corpus import DataDir, Utterance
 from asr.features import FrontEnd
 from asr.models.storage import SpeechModel
-from asr.text import BpeTokenizer, CharTokenizer, Tokenizer
+from asr.text import BpeTokenizer, CharTokenizer, PhoneTokenizer, Tokenizer
 
 RATE = 8000
 SUBSAMPLING = 4
 STEP = 0.01 * SUBSAMPLING  # seconds to an output frame
 WORDS = ["bad", "cab", "dab", "face", "beg", "hag", "fade", "head"]
 TONES = {letter: 300 * 1.27 ** index for index, letter in enumerate("abcdefgh")}  # Hz
+TOKENIZERS = {"char": lambda: CharTokenizer("abcdefgh "), "bpe": lambda: BpeTokenizer.train(SENTENCES, 24),
+              "phone": lambda: PhoneTokenizer({word: [[f"{letter}{letter}" for letter in word]] for word in WORDS})}
 SENTENCES = [" ".join(np.random.default_rng(seed).choice(WORDS, 4)) for seed in range(30)]
 
 
@@ -102,7 +104,7 @@ class Displaced(nn.Module):
 def displaced_model(data: DataDir, times: dict[str, list[tuple[str, float, float]]], kind: str = "char") -> SpeechModel:
     """A recogniser that makes no mistake about the words of ``data`` and many about their places."""
     config = parse_config({"features": {"sample_rate": RATE, "num_mel_bins": 23, "cmvn": "none"}})
-    tokenizer = CharTokenizer("abcdefgh ") if kind == "char" else BpeTokenizer.train(SENTENCES, 24)
+    tokenizer = TOKENIZERS[kind]()
     frontend, network = FrontEnd(config.features), Displaced(tokenizer)
     for index, utterance in enumerate(data.utterances):
         frames = frontend.num_frames(len(data.audio(utterance, RATE)))

@@ -19,7 +19,7 @@ from asr.corpus import DataDir, Utterance
 from asr.errors import DataError, UsageError
 from asr.features.extract import extract
 from asr.models.storage import load_model
-from asr.text import BpeTokenizer
+from asr.text import BpeTokenizer, PhoneTokenizer
 from asr.transcription import Recognizer, align_dir
 
 RECOGNIZER = Recognizer(planted_model())
@@ -102,6 +102,15 @@ def test_pieces_make_words_around_a_wildcard(tmp_path):
     data = DataDir.from_utterances([Utterance("a", "a", "a", "the cat ... mat")], {"a": str(tmp_path / "a.wav")})
     assert [word.text for word in align_dir(recognizer, data, tmp_path / "out", wildcard="...").results["a"].words] == [
         "the", "cat", "...", "mat"]
+
+
+def test_of_words_that_sound_alike_the_transcripts_is_written(tmp_path):
+    tokenizer = PhoneTokenizer({"to": [["T", "UW"]], "two": [["T", "UW"]], "cats": [["K", "S"]]})
+    recognizer = Recognizer(planted_model(tokenizer))
+    audio.write(tmp_path / "a.wav", plant(spell(tokenizer, "two cats to")), RATE)
+    data = DataDir.from_utterances([Utterance("a", "a", "a", "two cats to")], {"a": str(tmp_path / "a.wav")})
+    assert [word.text for word in align_dir(recognizer, data, tmp_path / "out").results["a"].words] == ["two", "cats", "to"]
+    assert recognizer.transcribe(tmp_path / "a.wav").text == "to cats to"
 
 
 @pytest.fixture(scope="module")

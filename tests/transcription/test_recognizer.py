@@ -18,7 +18,7 @@ from asr.errors import AudioError, ModelError, UsageError
 from asr.transcription import Recognizer
 
 
-@pytest.fixture(scope="module", params=["char", "bpe"])
+@pytest.fixture(scope="module", params=["char", "bpe", "phone"])
 def recognizer(request, tmp_path_factory) -> Recognizer:
     return Recognizer.load(save_tiny_model(tmp_path_factory.mktemp("model") / "model.safetensors", request.param), "cpu")
 

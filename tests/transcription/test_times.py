@@ -24,7 +24,7 @@ def recognizer(spoken, kind: str = "char", timed: bool = True) -> Recognizer:
     data, times = spoken
     model = displaced_model(data, times, kind)
     known = {utterance.id: utterance for utterance in data.utterances}
-    timing = timing_of({key: utterance.text for key, utterance in known.items()},
+    timing = timing_of({key: model.tokenizer.sounds_of(utterance.text) for key, utterance in known.items()},
                        {key: data.duration(utterance) for key, utterance in known.items()},
                        lambda key: Recognizer(model).emissions([data.audio(known[key], RATE)]).features[0][0], "fbank")
     return Recognizer(replace(model, timing=timing if timed else None))
@@ -39,7 +39,7 @@ def off(results, times) -> np.ndarray:
     return np.abs(np.array(found))
 
 
-@pytest.mark.parametrize("kind", ["char", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "bpe", "phone"])
 def test_words_of_a_decode_have_honest_times(spoken, kind, tmp_path):
     data, times = spoken
     errors = off(decode_dir(recognizer(spoken, kind), data, tmp_path / "timed").results, times)

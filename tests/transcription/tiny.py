@@ -12,7 +12,7 @@ from asr.config import Config, parse_config
 from asr.features import CmvnStats, FrontEnd
 from asr.models import build_model
 from asr.models.storage import SpeechModel, save_model
-from asr.text import BpeTokenizer, CharTokenizer, Tokenizer
+from asr.text import BpeTokenizer, CharTokenizer, PhoneTokenizer, Tokenizer
 from asr.transcription.recognizer import pad
 
 RATE = 8000
@@ -77,7 +77,8 @@ def save_tiny_model(path: Path, kind: str = "char", cmvn: str = "utterance", see
     """A real, untrained model; its output layer is scaled and centred so that every token wins some frames."""
     config = tiny_config(cmvn)
     torch.manual_seed(seed)
-    tokenizer = CharTokenizer("abcd ") if kind == "char" else BpeTokenizer.train(SENTENCES, 30)
+    tokenizer = {"char": lambda: CharTokenizer("abcd "), "bpe": lambda: BpeTokenizer.train(SENTENCES, 30),
+                 "phone": lambda: PhoneTokenizer({"a": ["A"], "bad": [["B", "A", "D"]], "dab": [["D", "A", "B"]]})}[kind]()
     frontend = FrontEnd(config.features)
     network = build_model(config.model, frontend.dim, tokenizer.vocab_size)
     with torch.no_grad():

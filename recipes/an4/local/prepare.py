@@ -2,12 +2,16 @@
 
     python recipes/an4/local/prepare.py --corpus FOLDER --out data/an4
 
+lexicon.txt
+    The corpus' own dictionary, with the letter's pronunciation of A first: nobody says the article.
+
 train, dev, test
     Test is the corpus' own: 130 utterances of ten speakers. Of the 74 training speakers, the eight of DEV_SPEAKERS (three
     women, five men: a tenth of each) become dev, and no utterance of theirs is trained on: dev is strangers, as test is.
 
-FOLDER holds etc/an4_{train,test}.{fileids,transcription} and wav/ with NIST SPHERE files, which are read where they lie. An
-utterance is called after its speaker first (an4's an251-fash-b is fash-an251-b here), for speakers and utterances must sort alike.
+FOLDER holds etc/an4_{train,test}.{fileids,transcription}, etc/an4.dic and wav/ with NIST SPHERE files, which are read where they
+lie. An utterance is called after its speaker first (an4's an251-fash-b is fash-an251-b here), for speakers and utterances must sort
+alike.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from pathlib import Path
 from asr.corpus import Utterance
 from asr.corpus.building import LeftOut, durations, pair, write_parts
 from asr.errors import DataError, run_script
+from asr.system import write_text
+from asr.text.phones import read_pronunciations
 
 COUNTS = {"train": 948, "test": 130}
 DEV_SPEAKERS = frozenset(("fclc", "flmm2", "fwxs", "mdxn", "mema", "mjjs2", "mnjl", "mrcb"))
@@ -57,8 +63,16 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path}: cannot read: {why}; --corpus names the folder that holds etc/ and wav/") from None
 
 
+def lexicon(corpus: Path) -> str:
+    """The lines of lexicon.txt."""
+    words = read_pronunciations(corpus / "etc" / "an4.dic")
+    if "A" in words:
+        words["A"].sort(key=lambda phones: phones != ("EY",))
+    return "".join(f"{word} {' '.join(phones)}\n" for word, each in words.items() for phones in each)
+
+
 def prepare(corpus: Path, out: Path) -> None:
-    """Write train, dev and test below ``out``, or nothing: raises DataError that lists and counts all that is wrong."""
+    """Write lexicon, train, dev and test below ``out``, or nothing: raises DataError that lists and counts all that is wrong."""
     left_out, audio, parts = LeftOut(), {}, {}
     for part, count in COUNTS.items():
         texts, files = read_part(corpus, part, left_out)
@@ -70,9 +84,12 @@ def prepare(corpus: Path, out: Path) -> None:
             left_out.add("parts that are not whole", part, f"{part} has {len(seconds)} utterances, where the corpus has {count}")
     if left_out:  # a figure on AN4 is one on all of it
         raise DataError(f"{corpus}: {len(left_out)} items cannot be used:\n{left_out}\n{CURE}")
+    pronunciations = lexicon(corpus)
     genders = {u.speaker: u.speaker[0] for own in parts.values() for u in own}  # fash is a woman, mblb a man
     dev = [u for u in parts["train"] if u.speaker in DEV_SPEAKERS]
     train = [u for u in parts["train"] if u.speaker not in DEV_SPEAKERS]
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "lexicon.txt", pronunciations)
     write_parts({out / "train": train, out / "dev": dev, out / "test": parts["test"]}, audio, {"spk2gender": genders})
 
 
