@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +36,8 @@ def command(
     settings = load_config(config, overrides or ())  # every fault of the configuration, before torch is even loaded
     need_dir(train, *([dev] if dev else []))
     from asr.training import train as run
+    from asr.training.processes import speaks
 
     path = run(settings, train, dev, exp, resume, device, allow_pipes)
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks for all
+    if speaks():
         print(path)

@@ -35,6 +35,11 @@ def first() -> bool:
     return place()[0] == 0
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks for all: `first`, also before they have met and after they have parted."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def restarted() -> bool:
     """Whether torchrun has started this job before (``--max-restarts``): it then goes on from where the other was."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -11,7 +11,7 @@ Rows are those of the table of bad input in docs/architecture.md. What another f
     unknown key, value       test_a_mistyped_key..., test_a_value_that...    test_config.py
     unwritable text          test_text_that_the_tokenizer_cannot_write       text/test_round_trip.py, cli/test_tokenizer.py
     non-finite loss          test_a_loss_that_is_not_finite...
-    disk full, killed        test_a_full_disk..., test_killed...             test_system.py, training/test_exact.py
+    disk full, killed        test_interrupted.py                             test_system.py, training/test_exact.py
     foreign model            test_a_model_file_from_elsewhere                cli/test_decode.py
     shell commands           test_no_command...                              corpus/test_archive.py, cli/test_decode.py
     broken ARPA file                                                         text/test_arpa.py, cli/test_lm.py
@@ -22,104 +22,23 @@ Rows are those of the table of bad input in docs/architecture.md. What another f
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import pickle
-import resource
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from cli.command import here
+from bad_input.commands import CONFIG, decode, features, train, transcribe, wavs
 from safetensors.torch import save_file
 from tones import RATE, make_tones
 from transcription.tiny import save_tiny_model
 
 from asr import audio
-from asr.cli import main
 from asr.corpus import DataDir, SpeechDataset
 from asr.errors import DataError
 from asr.training.speech import SpeechTask
-
-CONFIG = f"""
-features: {{sample_rate: {RATE}, num_mel_bins: 12, cmvn: utterance}}
-model: {{conv: {{layers: [{{channels: 4, stride: [2, 2]}}]}}, rnn: {{hidden: 8, layers: 1}}}}
-training: {{epochs: 1, batch_seconds: 4, workers: 0, threads: 1, average_best: 1, schedule: {{warmup_steps: 2}}}}
-"""
-
-
-class Ended(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def asr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture):
-    """Run a command as `asr ...` does, here: exit status, standard output, and standard error with the log's lines."""
-    def run(*arguments: object) -> Ended:
-        caplog.clear()
-        capsys.readouterr()
-        status = here(monkeypatch, *arguments)
-        said = capsys.readouterr()
-        return Ended(status, said.out, said.err + "\n".join(record.getMessage() for record in caplog.records))
-    return run
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`train`, `dev` (tones), `c.yaml` and `model.safetensors` (untrained), made once."""
-    path = tmp_path_factory.mktemp("made")
-    make_tones(path / "train", 12, seed=1)
-    make_tones(path / "dev", 4, seed=2)
-    (path / "c.yaml").write_text(CONFIG)
-    save_tiny_model(path / "model.safetensors")
-    return path
-
-
-@pytest.fixture
-def corpus(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `made` to spoil; paths in its tables are those of the copy."""
-    path = tmp_path / "corpus"
-    shutil.copytree(made, path)
-    for table in path.glob("*/wav.scp"):
-        table.write_text(table.read_text().replace(str(made), str(path)))
-    return path
-
-
-def train(corpus: Path, *more: object) -> list[object]:
-    return ["train", "--config", corpus / "c.yaml", "--train", corpus / "train", "--dev", corpus / "dev", "--exp",
-            corpus / "exp", "--device", "cpu", *more]
-
-
-def decode(corpus: Path, *more: object) -> list[object]:
-    return ["decode", "--model", corpus / "model.safetensors", "--data", corpus / "train", "--out", corpus / "out", "--device",
-            "cpu", *more]
-
-
-def transcribe(corpus: Path, *inputs: object) -> list[object]:
-    return ["transcribe", "--model", corpus / "model.safetensors", "--device", "cpu", *inputs]
-
-
-def features(corpus: Path, *more: object) -> list[object]:
-    return ["features", corpus / "train", "--config", corpus / "c.yaml", *more]
-
-
-def wavs(data: Path) -> list[Path]:
-    return sorted((data / "wav").iterdir())
-
-
-def untidy(folder: Path) -> list[Path]:
-    """Temporary files that a command left behind."""
-    return [path for path in folder.rglob("*") if path.name.endswith(".tmp") or path.name.startswith(".decode")]
-
 
 # --------------------------------------------------------------------------------------------- unreadable audio
 
@@ -326,115 +245,11 @@ def test_a_loss_that_is_not_finite_is_skipped_named_and_saved(asr, corpus, monke
     assert names[4] in batch["ids"] and torch.isnan(batch["losses"][batch["ids"].index(names[4])])
 
 
-def test_a_full_disk_while_a_batch_is_saved(asr, corpus):
-    with largest_file(4000):
-        ended = asr(*train(corpus, "--set", "training.optimizer.lr=1e30", "--set", "training.gradient_clip=0", "--set",
-                           "training.schedule.warmup_steps=0"))
-    assert ended.status == 1 and ".pt: File too large; free some space" in ended.err, ended.err
-    assert not list((corpus / "exp" / "nonfinite").iterdir())
-
-
 def test_losses_that_stay_not_finite_stop_the_run(asr, corpus):
     (corpus / "c.yaml").write_text(CONFIG.replace("epochs: 1", "epochs: 9, nonfinite_limit: 2"))
     ended = asr(*train(corpus, "--set", "training.optimizer.lr=1e30", "--set", "training.gradient_clip=0"))
     assert ended.status == 1 and "2 steps in a row had a non-finite loss or gradient (last: batch " in ended.err
     assert "lower training.optimizer.lr" in ended.err and not (corpus / "exp" / "model.safetensors").exists()
-
-
-# ---------------------------------------------------------------------------------------------- disk full, killed
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: to the program, what a full disk is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_while_features_are_written(asr, corpus):
-    with largest_file(8000):
-        ended = asr(*features(corpus))
-    assert ended.status == 1 and ".ark: File too large; free some space, then run the same again" in ended.err
-    assert not list((corpus / "train" / "features").iterdir()) and not (corpus / "train" / "feats.scp").exists()
-    assert asr(*features(corpus)).status == 0
-    assert len((corpus / "train" / "feats.scp").read_text().splitlines()) == 12
-
-
-def test_a_full_disk_while_decoding(asr, corpus):
-    with largest_file(200):
-        ended = asr(*decode(corpus))
-    assert ended.status == 1 and f"{corpus / 'out'}: cannot write the decode folder: File too large" in ended.err
-    assert not list((corpus / "out").iterdir())
-    assert asr(*decode(corpus)).status == 0 and json.loads((corpus / "out" / "decode.json").read_text())["decoded"] == 12
-
-
-def test_a_full_disk_while_transcribing(asr, corpus):
-    with largest_file(0):
-        ended = asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out"))
-    assert ended.status == 1 and "ledger.jsonl: cannot write: File too large; free some space" in ended.err
-    with largest_file(1200):
-        ended = asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out", "--format", "txt,json"))
-    assert ended.status == 1 and ".wav.json: cannot write: File too large; what is done is kept" in ended.err
-    assert not untidy(corpus / "out") and not list((corpus / "out").glob("*.wav.json"))
-    assert asr(*transcribe(corpus, corpus / "dev" / "wav", "--out", corpus / "out", "--format", "txt,json")).status == 0
-    assert len(list((corpus / "out").glob("*.wav.json"))) == len(list((corpus / "out").glob("*.wav.txt"))) == 4
-
-
-@pytest.mark.parametrize("size", [6000, 20000])
-def test_a_full_disk_while_training(asr, corpus, size):
-    """At the first weights, and later at the checkpoint; the run goes on when there is space again."""
-    with largest_file(size):
-        ended = asr(*train(corpus))
-    assert ended.status == 1 and "File too large; free some space, then run the same again" in ended.err, ended.err
-    assert not (corpus / "exp" / "model.safetensors").exists() and not untidy(corpus / "exp")
-    assert asr(*train(corpus, "--resume")).status == 0
-    assert asr("decode", "--model", corpus / "exp" / "model.safetensors", "--data", corpus / "dev", "--out",
-               corpus / "out").status == 0
-
-
-class Killed(BaseException):
-    """Not an Exception, so nothing on the way handles it."""
-
-
-@pytest.mark.parametrize("command", [features, decode])
-def test_killed_at_any_rename_leaves_whole_files_and_a_rerun_finishes(asr, corpus, monkeypatch, command):
-    """The rename is the moment a file gets its name: killed at each in turn, every file under a final name is whole."""
-    arguments = command(corpus)
-    assert asr(*arguments).status == 0
-    folders = (corpus / "out",) if command is decode else (corpus / "train" / "features", corpus / "train")
-    wanted = {path: path.read_bytes() for folder in folders for path in folder.iterdir() if path.is_file()}
-    original, calls = os.replace, 0
-    for call in range(1, 20):
-        for path in wanted:
-            if command is decode or path.parent.name == "features" or path.name in ("feats.scp", "cmvn.scp", "utt2num_frames"):
-                path.unlink(missing_ok=True)
-        calls = 0
-
-        def dying(source, target, call=call):
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                raise Killed
-            original(source, target)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", dying)
-            patch.setattr(sys, "argv", ["asr", *map(str, arguments)])
-            with contextlib.suppress(Killed, SystemExit):
-                main.main()
-        if calls < call:
-            break
-        for path, content in wanted.items():
-            assert not path.exists() or path.name == "decode.json" or path.read_bytes() == content
-        if command is decode:
-            assert not (corpus / "out" / "decode.json").exists()  # the sign that a folder is complete comes last
-        assert asr(*arguments).status == 0
-        assert all(path.read_bytes() == content for path, content in wanted.items() if path.name != "decode.json")
-    assert call > 3  # it was killed at several places
 
 
 # ----------------------------------------------------------------------------------------------- models from elsewhere
