@@ -65,4 +65,5 @@ def command(
     tokenizer.save(out)
     first = " ".join(tokenizer.tokens[:20])
     print(f"{tokenizer.vocab_size} tokens: {first}{' ...' if tokenizer.vocab_size > 20 else ''}")
-    print(f"{len(texts)} transcripts encode and decode to themselves; written to {out}")
+    back = "as they are, but for words that sound alike" if tokenizer.alike else "as they are"
+    print(f"{len(texts)} transcripts come back {back}; written to {out}")
