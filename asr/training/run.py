@@ -18,6 +18,7 @@ from asr.models.timing import TimingModel
 from asr.models.timing_fit import timing_of
 from asr.system import choose_device, write_text
 from asr.text import build_tokenizer, get_normalizer
+from asr.text.phones import read_pronunciations
 from asr.training.data import SpeechData
 from asr.training.loop import check_without_dev, run_training
 from asr.training.preparation import Prepared, prepare
@@ -103,6 +104,8 @@ def _check_config(config: Config, device: torch.device) -> None:
         if not (Path(folder) / "tokenizer.json").exists():
             raise ConfigError(f"tokenizer.dir: no tokenizer in {folder}; write one with `asr tokenizer --out {folder}`")
         build_tokenizer((), config.tokenizer)  # reads it: a damaged one, or one of another normaliser, is found now
+    elif config.tokenizer.lexicon is not None:
+        read_pronunciations(config.tokenizer.lexicon)
     if config.training.archived:
         on_audio = [name for name, used in (("speed", augment.speed), ("tempo", augment.tempo), ("vtlp", augment.vtlp),
                                             ("pitch_semitones", augment.pitch_semitones), ("volume_db", augment.volume_db),

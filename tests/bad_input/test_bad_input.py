@@ -165,6 +165,20 @@ def test_a_damaged_tokenizer_is_found_before_the_data_are_read(asr, corpus):
     path.write_text(path.read_text()[:20])
     ended = asr(*chosen)
     assert ended.status == 1 and f"asr: error: {path}: damaged" in ended.err and not (corpus / "exp").exists()
+    lexicon = corpus / "lexicon.txt"
+    phones = train(corpus, "--set", "tokenizer.kind=phone", "--set", f"tokenizer.lexicon={lexicon}")
+    ended = asr(*phones)
+    assert ended.status == 2 and f"asr: error: {lexicon}: cannot read" in ended.err
+    lexicon.write_text("one W AH N\ntwo\n")
+    ended = asr(*phones)
+    assert ended.status == 1 and f"asr: error: {lexicon}:2: two has no pronunciation" in ended.err and not (corpus / "exp").exists()
+
+
+def test_words_without_a_pronunciation_are_named_before_any_work(asr, corpus):
+    lexicon = corpus / "lexicon.txt"
+    lexicon.write_text("nothing N AH TH IH NG\n")
+    ended = asr(*train(corpus, "--set", "tokenizer.kind=phone", "--set", f"tokenizer.lexicon={lexicon}"))
+    assert ended.status == 1 and "no pronunciation of '" in ended.err and "add them to the lexicon" in ended.err
 
 
 # -------------------------------------------------------------------------------------------------- data directory
