@@ -79,7 +79,7 @@ def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
 
 def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     project = ProjectCopy(tmp_path)
-    phones = ("an4", "--conf", "phones", "--methods", "beam_lm", "--set", TINY + " training.objective={}")
+    phones = ("an4", "--conf", "phones", "--methods", "beam_lm", "--beam", 2, "--set", TINY + " training.objective={}")
     done = project.run(*phones, "--corpus", corpus)
     assert done.returncode == 0, done.stderr
     run = project.root / "exp/an4/phones_seed1"
