@@ -8,6 +8,7 @@ pronunciation of WORD, and lines that begin with ``;;;`` are comments.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -83,20 +84,24 @@ class PhoneTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], pronunciations: Pronunciations, unk: bool = False,
               normalizer: str = "none") -> PhoneTokenizer:
-        """The tokenizer of a lexicon, whose words are normalised as texts are. Of words that sound alike, the one that is most
+        """The tokenizer of a lexicon, whose words are normalised, and composed, as texts are. Of words that sound alike, the one that is most
         frequent in the texts is heard, then the one that comes first in the lexicon.
 
         Raises DataError where the normaliser leaves no word.
         """
         change = get_normalizer(normalizer)
+
+        def written_words(text: str) -> list[str]:
+            return unicodedata.normalize("NFC", change(text)).split()
+
         known: dict[str, list[Sequence[str]]] = {}
         for word, each in pronunciations.items():
-            if len(written := change(word).split()) == 1:
+            if len(written := written_words(word)) == 1:
                 kept = known.setdefault(written[0], [])
                 kept += [phones for phones in each if phones not in kept]
         if not known:
             raise DataError(f"the lexicon has no word that is one after the normaliser {normalizer}")
-        count = Counter(word for text in texts for word in change(text).split())
+        count = Counter(word for text in texts for word in written_words(text))
         return cls(dict(sorted(known.items(), key=lambda item: -count[item[0]])), unk, normalizer)
 
     @classmethod

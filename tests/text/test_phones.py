@@ -91,6 +91,10 @@ def test_the_normaliser_is_for_the_lexicon_too():
     tokenizer = PhoneTokenizer.train(["Two cats!"], lexicon, normalizer="basic")
     assert list(tokenizer.pronunciations) == ["two", "cats"] and len(tokenizer.pronunciations["two"]) == 2
     assert tokenizer.decode(tokenizer.encode("Two CATS, two")) == "two cats two"
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for text, word in ((composed, apart), (apart, composed)):
+        accented = PhoneTokenizer.train([text], {word: [["K"]]})
+        assert accented.decode(accented.encode(text)) == composed
     with pytest.raises(DataError, match="no word that is one after the normaliser basic"):
         PhoneTokenizer.train([], {"A-B": [["A"]]}, normalizer="basic")
 
