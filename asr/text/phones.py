@@ -84,8 +84,8 @@ class PhoneTokenizer(Tokenizer):
     @classmethod
     def train(cls, texts: Iterable[str], pronunciations: Pronunciations, unk: bool = False,
               normalizer: str = "none") -> PhoneTokenizer:
-        """The tokenizer of a lexicon, whose words are normalised, and composed, as texts are. Of words that sound alike, the one that is most
-        frequent in the texts is heard, then the one that comes first in the lexicon.
+        """The tokenizer of a lexicon, whose words are normalised, and composed, as texts are. Of words that sound alike, the one
+        that is most frequent in the texts is heard, then the one that comes first in the lexicon.
 
         Raises DataError where the normaliser leaves no word.
         """
