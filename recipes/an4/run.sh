@@ -10,7 +10,8 @@
 #   --stage N         first stage to run (default 0)
 #   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
-#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; phones: those of the corpus' dictionary; pieces: of words)
+#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; pieces: pieces of words)
+#   --tokens phones   the phones of the corpus' dictionary in place of the configuration's tokens
 #   --all yes         the last training: dev's speakers as well, the last epochs averaged, and the search weights that a run without
 #                     them has found (--methods greedy needs none); runs are called NAME_all_seed<N> (default no)
 #   --seed N          seed of the training (default 1)
@@ -19,12 +20,13 @@
 #                     language model as well; with phones, greedy and beam know the dictionary's words)
 #   --beam N          width of the beam search (default 16)
 #   --order N         of the language model (default 3)
-#   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration)
+#   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration, or phones)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
 stage=0
 stop_stage=6
 corpus=""
 conf=crnn
+tokens=""
 all=no
 seed=1
 seeds=""
@@ -36,7 +38,11 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/an4 data=data/an4 exp=exp/an4
-exp_tag=${exp_tag:-$conf}
+case $tokens in
+  phones) set="tokenizer.kind=phone tokenizer.lexicon=$data/lexicon.txt${set:+ $set}" exp_tag=${exp_tag:-phones} ;;
+  "") exp_tag=${exp_tag:-$conf} ;;
+  *) die "--tokens $tokens: choose phones, or leave it out" ;;
+esac
 dev=(dev) tests=(test) train=$data/train
 case $all in
   yes) dev=() train=$data/train_all tuned_in=$exp/${exp_tag}_seed1/decode_dev exp_tag=${exp_tag}_all ;;

@@ -79,7 +79,7 @@ def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
 
 def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     project = ProjectCopy(tmp_path)
-    phones = ("an4", "--conf", "phones", "--methods", "beam_lm", "--beam", 2, "--set", TINY + " training.objective={}")
+    phones = ("an4", "--tokens", "phones", "--methods", "beam_lm", "--beam", 2, "--set", TINY + " training.objective={}")
     done = project.run(*phones, "--corpus", corpus)
     assert done.returncode == 0, done.stderr
     run = project.root / "exp/an4/phones_seed1"
@@ -100,5 +100,7 @@ def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("phones_seed1/decode_dev_beam_lm/tuned.json")
     assert found["lm_weight"] == settings["lm_weight"] and not (last / "decode_dev_beam_lm").exists()
 
+    wrong = project.run("an4", "--tokens", "words")
+    assert wrong.returncode == 1 and "--tokens words: choose phones" in wrong.stderr
     again = project.run("an4", "--conf", "absent")
     assert again.returncode == 1 and "there is no recipes/an4/conf/absent.yaml" in again.stderr
