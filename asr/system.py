@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -125,6 +126,28 @@ def choose_threads(asked: int = 0, workers: int = 0) -> int:
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     return max(1, min(4, usable_cores() - workers))
+
+
+def busy_cores(seconds: float = 0.2) -> float:
+    """How many of the cores that this process may use others keep busy, over so many seconds; 0 where /proc/stat does not tell.
+
+    It is for a word of warning: were threads chosen by it, the same seed would not always give the same bits.
+    """
+    own = {f"cpu{core}" for core in (os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())}
+
+    def ticks() -> int:
+        with open("/proc/stat", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+        # user, nice, system, (idle, iowait,) irq, softirq, steal
+        return sum(int(row[index]) for row in rows if row[0] in own for index in (1, 2, 3, 6, 7, 8))
+
+    try:
+        before, worked, began = ticks(), time.process_time(), time.monotonic()
+        time.sleep(seconds)
+        busy = (ticks() - before) / os.sysconf("SC_CLK_TCK") - (time.process_time() - worked)
+        return max(0.0, busy / (time.monotonic() - began))
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def keep_freed_memory() -> None:

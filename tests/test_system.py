@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from asr.errors import UsageError
-from asr.system import atomic_open, atomic_path, choose_device, choose_threads, environment, write_text
+from asr.system import atomic_open, atomic_path, busy_cores, choose_device, choose_threads, environment, write_text
+from asr.training import loop
 
 
 def test_a_file_appears_only_when_whole(tmp_path):
@@ -58,6 +61,28 @@ def test_threads_leave_cores_to_the_workers(monkeypatch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="not Linux")
+def test_cores_that_others_keep_busy_are_counted_and_ones_own_are_not():
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        assert 0.2 < busy_cores(0.5) <= os.cpu_count() + 0.5
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+@pytest.mark.parametrize(("busy", "warned"), [(1.0, True), (0.0, False)])
+def test_training_beside_others_is_warned_of_with_more_threads_than_one(monkeypatch, caplog, busy, warned):
+    monkeypatch.setattr(loop, "busy_cores", lambda: busy)
+    monkeypatch.setattr(loop, "usable_cores", lambda: 2)
+    for threads in (2, 1):
+        caplog.clear()
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        loop._warn_of_others(torch.device("cpu"))
+        assert ("set OMP_NUM_THREADS=1" in caplog.text) == (warned and threads == 2)
+
+
 def test_freed_memory_is_kept_for_the_next_step():
     code = """if True:
         import resource, sys

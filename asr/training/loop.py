@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from asr.config import LoopConfig, dump_config
 from asr.errors import AsrError, ConfigError, UsageError
-from asr.system import choose_threads, environment, keep_freed_memory, write_text
+from asr.system import busy_cores, choose_threads, environment, keep_freed_memory, usable_cores, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
 from asr.training.processes import agreed, first, gathered, place, restarted, together, trainer_options
@@ -85,6 +85,7 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device,
             log.info("%s", ", ".join(f"{name} {value}" for name, value in environment().items()))
             log.info("seed %d, device %s, %d threads, %d data workers", config.seed, device, torch.get_num_threads(),
                      config.training.workers)
+            _warn_of_others(device)
             if (count := place()[1]) > 1:
                 log.info("%d processes, each with these threads and data workers; batches are of all of them together", count)
             torch.manual_seed(config.seed)
@@ -183,6 +184,14 @@ def _measure(task: Task, data: TaskData, device: torch.device) -> dict[str, floa
 
 
 # -------------------------------------------------------------------------------------------- before the run
+
+
+def _warn_of_others(device: torch.device) -> None:
+    """Say so where threads would have to share their cores: at each barrier all wait for the one that has none."""
+    threads, cores = torch.get_num_threads(), usable_cores()
+    if device.type == "cpu" and threads > 1 and place()[1] == 1 and (busy := busy_cores()) + threads > cores + 0.5:
+        log.warning("other processes keep %.1f of %d cores busy: %d threads wait for one another there, and can be many times "
+                    "slower than one; set OMP_NUM_THREADS=1 or training.threads=1", busy, cores, threads)
 
 
 def _begin(exp: Path, config: RunConfig, resume: bool) -> bool:
