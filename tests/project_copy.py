@@ -1,7 +1,8 @@
 """A copy of the project's shell side in a folder of its own, and a Python that only pretends to install.
 
 Recipes write data/ and exp/ beside run.sh; in a copy they leave the user's own alone. The pretended Python makes
-"virtual environments" whose `python` and `asr` are those the tests run under, so no test waits for pip.
+"virtual environments" whose `python` and `asr` are those the tests run under, so no test waits for pip; and `asr` is
+forked from a process that has imported PyTorch already (warm_server.py), so no test waits for that either.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from warm_server import WarmServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,9 +30,9 @@ case "$1 $2" in
     echo "pip ${!#}" >>"$FAKE_LOG"
     [ -z "${FAKE_PIP_SAYS-}" ] || { echo "ERROR: $FAKE_PIP_SAYS"; exit 1; }
     sleep "${FAKE_PIP_SECONDS:-0}"
-    printf '#!/bin/sh\\nexec "@REAL@" -m asr "$@"\\n' >"$here/asr"
+    ln -sf "@ASR@" "$here/asr"
     printf '#!/bin/sh\\necho "ruff $*"\\nexit ${FAKE_RUFF:-0}\\n' >"$here/ruff"
-    chmod +x "$here/asr" "$here/ruff" ;;
+    chmod +x "$here/ruff" ;;
   "-m pytest")
     echo "pytest threads=$OMP_NUM_THREADS in $PWD: $*"
     echo "=== ${FAKE_TESTS:-1 passed} in 0.10s ==="
@@ -36,6 +40,9 @@ case "$1 $2" in
   *) exec "@REAL@" "$@" ;;
 esac
 """
+
+
+warm_server = cache(WarmServer)  # one for all tests of this process, from the first that needs it
 
 
 class ProjectCopy:
@@ -49,7 +56,8 @@ class ProjectCopy:
         for name in (".ci", "recipes"):
             shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
         self.python = folder / "fake-python"
-        self.python.write_text(FAKE_PYTHON.replace("@SELF@", str(self.python)).replace("@REAL@", sys.executable))
+        self.python.write_text(FAKE_PYTHON.replace("@SELF@", str(self.python)).replace("@REAL@", sys.executable)
+                               .replace("@ASR@", str(warm_server().asr)))
         self.python.chmod(0o755)
         self.log = folder / "asked.log"
         self.log.touch()

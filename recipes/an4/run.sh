@@ -5,6 +5,7 @@
 #   1  data directories (dev: eight of the training speakers)
 #   2  language model and words, from the training transcripts
 #   3  train        4  decode dev (weights tuned there) and test (once)        5  score        6  tables
+#   7  the ablation, where --stop-stage 7 asks for it: each row of conf/ablation.tsv trained, measured on dev, and in one table
 #
 # Options:
 #   --stage N         first stage to run (default 0)
@@ -22,6 +23,8 @@
 #   --order N         of the language model (default 3)
 #   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration, or phones)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
+#   --rows NAMES      of conf/ablation.tsv, for stage 7 (default: all; the first is what the others are compared with)
+#   --epochs N        of a training of stage 7 (default 30, half of what stage 3 has)
 stage=0
 stop_stage=6
 corpus=""
@@ -35,6 +38,8 @@ beam=16
 order=3
 exp_tag=""
 set=""
+rows=""
+epochs=30
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/an4 data=data/an4 exp=exp/an4
@@ -87,3 +92,23 @@ if begin 2 "language model"; then
 fi
 
 train_decode_score
+
+if begin 7 "ablation"; then
+  outs=()
+  read -r -a rows <<<"${rows:-$(cut -f 1 $here/conf/ablation.tsv | tr '\n' ' ')}"
+  for name in "${rows[@]}"; do
+    keys=$(awk -F '\t' -v name="$name" '$1 == name { print $2; found = 1 } END { exit !found }' $here/conf/ablation.tsv) ||
+      die "--rows $name: conf/ablation.tsv has $(cut -f 1 $here/conf/ablation.tsv | tr '\n' ' ')"
+    train_options "$set training.epochs=$epochs $keys"
+    for seed in "${seeds[@]}"; do
+      run=$exp/${exp_tag}_ablation/${name}_seed$seed
+      out=$run/decode_dev_greedy
+      asr train --config "$here/conf/$conf.yaml" --train "$data/train" --dev "$data/dev" --exp "$run" \
+        "${train_options[@]}" --set "seed=$seed"
+      asr decode --model "$run/model.safetensors" --data "$data/dev" --out "$out"
+      asr score --ref "$data/dev/text" --hyp "$out/text" --utt2spk "$data/dev/utt2spk" --out "$out"
+      outs+=("$out")
+    done
+  done
+  python recipes/utils/results.py --title "Ablation, dev, greedy" --against "${rows[0]}" "${outs[@]}"
+fi

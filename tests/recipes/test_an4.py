@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from project_copy import ProjectCopy
+from project_copy import ROOT, ProjectCopy
 from stand_in import TINY, load_script, make_an4
 
+from asr.config import dump_config, load_config
 from asr.corpus import DataDir
 from asr.errors import DataError, UsageError
 
@@ -77,6 +78,15 @@ def test_a_part_of_the_corpus_is_not_taken_for_the_whole(bad, tmp_path):
         an4.prepare(bad / "wav", tmp_path / "out")
 
 
+def test_every_row_of_the_ablation_changes_the_configuration():
+    """And only that: a key that the recipe changes meanwhile, or one that is mistyped, is found here, not after hours."""
+    base = load_config(ROOT / "recipes/an4/conf/crnn.yaml", phones := ["tokenizer.kind=phone", "tokenizer.lexicon=lexicon.txt"])
+    rows = [line.split("\t") for line in (ROOT / "recipes/an4/conf/ablation.tsv").read_text().splitlines()]
+    made = {name: load_config(ROOT / "recipes/an4/conf/crnn.yaml", [*phones, *keys.split()]) for name, keys in rows}
+    assert made.pop("all") == base and rows[0][0] == "all"
+    assert len({dump_config(config) for config in [base, *made.values()]}) == len(rows)
+
+
 def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     project = ProjectCopy(tmp_path)
     phones = ("an4", "--tokens", "phones", "--methods", "beam_lm", "--beam", 2, "--set", TINY + " training.objective={}")
@@ -99,6 +109,14 @@ def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     found = json.loads((last / "decode_test_beam_lm/decode.json").read_text())["settings"]
     assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("phones_seed1/decode_dev_beam_lm/tuned.json")
     assert found["lm_weight"] == settings["lm_weight"] and not (last / "decode_dev_beam_lm").exists()
+
+    ablation = ("an4", "--tokens", "phones", "--stage", 7, "--stop-stage", 7, "--epochs", 1, *phones[-2:])
+    done = project.run(*ablation, "--rows", "all cmvn_utterance")
+    assert done.returncode == 0, done.stderr
+    assert all(words in done.stdout for words in ("Ablation, dev, greedy", "less all, points", "\n| cmvn_utterance | 1 |"))
+    assert "cmvn: utterance" in (project.root / "exp/an4/phones_ablation/cmvn_utterance_seed1/config.yaml").read_text()
+    done = project.run(*ablation, "--rows", "none")
+    assert done.returncode == 1 and "--rows none: conf/ablation.tsv has all no_vtlp" in done.stderr
 
     wrong = project.run("an4", "--tokens", "words")
     assert wrong.returncode == 1 and "--tokens words: choose phones" in wrong.stderr

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from stand_in import load_script
 
+from asr.errors import DataError
+from asr.scoring import compare, score
+from asr.scoring.files import load_scores, write_scores
+
 results = load_script("recipes/utils/results.py")
 
 
@@ -46,3 +50,45 @@ def test_what_is_not_scored_is_named_and_left_out(tmp_path, capsys):
 def test_a_run_without_a_seed_in_its_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be called <name>_seed<N>"):
         results.read_scores([_scored(tmp_path, "crnn", 3)])
+
+
+# Four speakers, two utterances each; a system says some of them wrongly.
+TEXTS = {f"s{n}-{k}": f"one two three {'four ' * n}".strip() for n in range(4) for k in range(2)}
+
+
+def _said(base: Path, run: str, wrong: str, texts: dict[str, str] = TEXTS) -> Path:
+    folder = base / run / "decode_dev_greedy"
+    folder.mkdir(parents=True)
+    said = {name: text.replace("two", "x") if name in wrong.split() else text for name, text in texts.items()}
+    write_scores(score(texts, said, utt2spk={name: name[:2] for name in texts}), folder)
+    return folder
+
+
+def test_systems_are_compared_with_one_of_them_on_the_same_speakers(tmp_path):
+    folders = [_said(tmp_path, "whole_seed1", "s0-0"), _said(tmp_path, "less_seed1", "s0-0 s1-0 s3-0 s3-1"),
+               _said(tmp_path, "other_seed2", "s0-0")]
+    lines = results.table(results.read_scores(folders), against="whole").splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| whole", "| less", "| other"]  # as given, and no mean of systems
+    assert lines[0].endswith("| less whole, points |") and lines[2].endswith("|  |")
+    found = compare(load_scores(folders[1]), load_scores(folders[0]))
+    low, high = (100 * edge for edge in found.bootstrap.interval)
+    assert found.difference == 3 / sum(len(text.split()) for text in TEXTS.values())
+    assert lines[3].endswith(f"| {100 * found.difference:+.2f} ({low:+.2f} to {high:+.2f}) |")
+    assert lines[4].endswith("| no seed in common |")
+
+
+def test_seeds_are_compared_with_their_like_and_drawn_together(tmp_path):
+    folders = [_said(tmp_path, f"{name}_seed{seed}", wrong) for name, seed, wrong in
+               (("whole", 1, "s0-0"), ("whole", 2, ""), ("less", 1, "s0-0 s1-0"), ("less", 2, "s2-1"), ("less", 3, "s0-0 s1-0"))]
+    lines = results.table(results.read_scores(folders), against="whole").splitlines()
+    words = sum(len(text.split()) for text in TEXTS.values())
+    assert lines[4].startswith("| whole | mean of 2") and lines[4].endswith("|  |")
+    assert lines[8].startswith("| less | mean of 3") and f"| {100 * 2 / (2 * words):+.2f} (" in lines[8]
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    folders = [_said(tmp_path, "whole_seed1", ""), _said(tmp_path, "less_seed1", "", {"s0-0": "one two"})]
+    with pytest.raises(DataError, match="the one it is compared with has no score|the run has no score"):
+        results.table(results.read_scores(folders), against="whole")
+    with pytest.raises(ValueError, match="--against half: no scored folder of that name, only of whole, less"):
+        results.table(results.read_scores(folders), against="half")
