@@ -11,7 +11,7 @@
 #   --stage N         first stage to run (default 0)
 #   --stop-stage N    last stage to run (default 6)
 #   --corpus DIR      a copy of the corpus: the folder of etc/ and wav/, as in an4_sphere.tar.gz
-#   --conf NAME       configuration, conf/NAME.yaml (default crnn: characters; pieces: pieces of words)
+#   --conf NAME       configuration, conf/NAME.yaml (default crnn; wide: voices varied widely, 60 epochs; pieces: pieces of words)
 #   --tokens phones   the phones of the corpus' dictionary in place of the configuration's tokens
 #   --all yes         the last training: dev's speakers as well, the last epochs averaged, and the search weights that a run without
 #                     them has found (--methods greedy needs none); runs are called NAME_all_seed<N> (default no)
