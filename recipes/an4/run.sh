@@ -5,7 +5,7 @@
 #   1  data directories (dev: eight of the training speakers)
 #   2  language model and words, from the training transcripts
 #   3  train        4  decode dev (weights tuned there) and test (once)        5  score        6  tables
-#   7  the ablation, where --stop-stage 7 asks for it: each row of conf/ablation.tsv trained, measured on dev, and in one table
+#   7  the ablation, where --stop-stage 7 asks for it: each row of conf/ablation_CONF.tsv trained, measured on dev, and in one table
 #
 # Options:
 #   --stage N         first stage to run (default 0)
@@ -21,10 +21,9 @@
 #                     language model as well; with phones, greedy and beam know the dictionary's words)
 #   --beam N          width of the beam search (default 16)
 #   --order N         of the language model (default 3)
-#   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration, or phones)
+#   --exp-tag NAME    runs are called exp/an4/NAME_seed<N> (default: the name of the configuration; with phones, phones)
 #   --set "A=B C=D"   configuration values to change, as in `asr train --set A=B --set C=D`
-#   --rows NAMES      of conf/ablation.tsv, for stage 7 (default: all; the first is what the others are compared with)
-#   --epochs N        of a training of stage 7 (default 30, half of what stage 3 has)
+#   --rows NAMES      of that table, for stage 7 (default: all; the first is what the others are compared with)
 stage=0
 stop_stage=6
 corpus=""
@@ -39,12 +38,13 @@ order=3
 exp_tag=""
 set=""
 rows=""
-epochs=30
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/an4 data=data/an4 exp=exp/an4
 case $tokens in
-  phones) set="tokenizer.kind=phone tokenizer.lexicon=$data/lexicon.txt${set:+ $set}" exp_tag=${exp_tag:-phones} ;;
+  phones)
+    set="tokenizer.kind=phone tokenizer.lexicon=$data/lexicon.txt${set:+ $set}"
+    case $conf in crnn) exp_tag=${exp_tag:-phones} ;; *) exp_tag=${exp_tag:-${conf}_phones} ;; esac ;;
   "") exp_tag=${exp_tag:-$conf} ;;
   *) die "--tokens $tokens: choose phones, or leave it out" ;;
 esac
@@ -94,12 +94,13 @@ fi
 train_decode_score
 
 if begin 7 "ablation"; then
-  outs=()
-  read -r -a rows <<<"${rows:-$(cut -f 1 $here/conf/ablation.tsv | tr '\n' ' ')}"
+  changes=$here/conf/ablation_$conf.tsv outs=()
+  [ -f "$changes" ] || die "there is no ablation of --conf $conf: $changes"
+  read -r -a rows <<<"${rows:-$(cut -f 1 "$changes" | tr '\n' ' ')}"
   for name in "${rows[@]}"; do
-    keys=$(awk -F '\t' -v name="$name" '$1 == name { print $2; found = 1 } END { exit !found }' $here/conf/ablation.tsv) ||
-      die "--rows $name: conf/ablation.tsv has $(cut -f 1 $here/conf/ablation.tsv | tr '\n' ' ')"
-    train_options "$set training.epochs=$epochs $keys"
+    keys=$(awk -F '\t' -v name="$name" '$1 == name { print $2; found = 1 } END { exit !found }' "$changes") ||
+      die "--rows $name: $changes has $(cut -f 1 "$changes" | tr '\n' ' ')"
+    train_options "$set $keys"
     for seed in "${seeds[@]}"; do
       run=$exp/${exp_tag}_ablation/${name}_seed$seed
       out=$run/decode_dev_greedy
