@@ -31,6 +31,7 @@ from asr.features.mel import cepstral_matrix, mel_banks, window
 
 SCALE = 32768.0  # Kaldi's features are those of 16-bit samples; a power of two, so scaling never rounds
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor under every logarithm
+FEW_ROWS = 8  # fewer are multiplied in another order: a frame's last place would depend on how many are beside it
 CACHED_WARPS = 256
 CPU_ROWS = 1024  # frames worked on at once, for each thread: 2 MiB of windows, about one core's cache
 CUDA_ROWS = 1 << 15
@@ -202,8 +203,12 @@ class Fbank(Extractor):
 
     @staticmethod
     def _filter(squares: Tensor, banks: list[_Bank], out: Tensor) -> None:
+        few = len(squares) < FEW_ROWS
+        rows, found = (_padded(squares), out.new_empty(FEW_ROWS, out.shape[1])) if few else (squares, out)
         for bank in banks:
-            torch.mm(squares[:, bank.columns], bank.weights, out=out[:, bank.filters])
+            torch.mm(rows[:, bank.columns], bank.weights, out=found[:, bank.filters])
+        if few:
+            out.copy_(found[:len(out)])
 
     def _filters(self, warp: float, device: torch.device) -> list[_Bank]:
         """The mel filters at this warp, exact, in blocks that each read a narrow band; kept for the next batch."""
@@ -250,7 +255,8 @@ class Mfcc(Fbank):
         return self.config.num_ceps
 
     def _features(self, spectra: Tensor, energy: Tensor | None, warps: Sequence[float] | None) -> Tensor:
-        return self._log_mel(spectra, warps) @ self.cepstra
+        mel = self._log_mel(spectra, warps)
+        return (_padded(mel) @ self.cepstra)[:len(mel)] if len(mel) < FEW_ROWS else mel @ self.cepstra
 
 
 class Spectrogram(Extractor):
@@ -282,6 +288,11 @@ EXTRACTORS: dict[str, type[Extractor]] = {extractor.kind: extractor for extracto
 def build_extractor(config: FeatureConfig) -> Extractor:
     """The extractor of a ``features`` section."""
     return EXTRACTORS[config.kind](**config.model_dump(exclude={"kind"}))
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """(n, F), n below FEW_ROWS -> (FEW_ROWS, F), zeros below."""
+    return torch.nn.functional.pad(rows, (0, 0, 0, FEW_ROWS - len(rows)))
 
 
 def _pieces(counts: Sequence[int], limit: int) -> Iterator[tuple[int, int, int, int]]:
