@@ -25,7 +25,7 @@ from pathlib import Path
 IMPORTED = ("asr.training.run", "asr.transcription.decode", "asr.transcription.recognizer", "asr.classification.training",
             "asr.series.training", "asr.corpus", "asr.scoring", "matplotlib.pyplot")
 
-# What `asr` is: ends with the command's exit status, or by the signal that ended the command, and hands on what it is stopped by.
+# What `asr` is: ends with the command's exit status (1 where a signal ended it), and hands on what it is stopped by itself.
 CLIENT = r"""
 import json, os, signal, socket, sys, time
 server = socket.socket(socket.AF_UNIX)
