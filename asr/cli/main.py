@@ -15,6 +15,7 @@ from asr.cli import (
     compare,
     data,
     decode,
+    doctor,
     features,
     forecast,
     lm,
@@ -33,7 +34,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(lm.app, name="lm")
 app.add_typer(classify.app, name="classify")
 app.add_typer(forecast.app, name="forecast")
-for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe):
+for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe, doctor):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 
