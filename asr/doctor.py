@@ -53,7 +53,7 @@ def examine(device: str = "auto", folder: str | Path = ".") -> Iterator[Finding]
         *((f"audio: {name}", lambda kind=kind, name=name: codec(kind, name)) for kind, name in LOSSLESS + LOSSY),
         ("resampling", resampling), ("features", features), ("network", network), ("CTC loss", ctc_loss),
         ("beam search", beam_search), ("several processes", several_processes), ("GPU", lambda: gpu(device, chosen)),
-        ("cluster", cluster)]
+        ("ONNX", onnx), ("cluster", cluster)]
     for name, check in checks:
         yield run(name, check)
 
@@ -297,10 +297,22 @@ def gpu(asked: str, chosen: str) -> str | Finding:
     return f"{said}; CTC kernels: {ctc_loss('cuda')}"
 
 
+def onnx() -> str | Finding:
+    """What `asr export` needs."""
+    return _extra("ONNX", ("onnx", "onnxruntime"), "asr export needs it", "export")
+
+
 def cluster() -> str | Finding:
-    """Ray, which `asr transcribe --ray` needs."""
-    try:
-        return f"Ray {importlib.metadata.version('ray')}"
-    except importlib.metadata.PackageNotFoundError:
-        return Finding("cluster", "note", "Ray is not installed; only jobs on several machines need it: "
-                                          "pip install 'asr-crnn[cluster]'")
+    """What `asr transcribe --ray` needs."""
+    return _extra("cluster", ("ray",), "only jobs on several machines need it", "cluster")
+
+
+def _extra(name: str, distributions: tuple[str, ...], why: str, extra: str) -> str | Finding:
+    """Packages that the toolkit does without, mostly."""
+    found = []
+    for distribution in distributions:
+        try:
+            found.append(f"{distribution} {importlib.metadata.version(distribution)}")
+        except importlib.metadata.PackageNotFoundError:
+            return Finding(name, "note", f"{distribution} is not installed; {why}: pip install 'asr-crnn[{extra}]'")
+    return ", ".join(found)

@@ -25,7 +25,7 @@ def test_the_command_tries_everything_and_ends_with_0(tmp_path):
     rows = [(line[:5].strip(), line[7:25].strip(), line[27:]) for line in done.stdout.splitlines()]
     assert [name for _, name, _ in rows] == [
         "toolkit", "packages", "processor", "disk", "encoding", "audio: wav", "audio: flac", "audio: ogg", "audio: opus",
-        "audio: mp3", "resampling", "features", "network", "CTC loss", "beam search", "several processes", "GPU", "cluster"]
+        "audio: mp3", "resampling", "features", "network", "CTC loss", "beam search", "several processes", "GPU", "ONNX", "cluster"]
     states = {name: state for state, name, _ in rows}
     assert set(states.values()) <= {"ok", "note"}
     assert states["GPU"] == "note" and states["packages"] == states["audio: mp3"] == states["features"] == "ok"
@@ -234,3 +234,19 @@ def test_a_gpu_whose_kernels_cannot_run(monkeypatch):
     monkeypatch.setattr(asr.ctc.kernels.common, "why_not", lambda device: "too old")
     found = doctor.gpu("auto", "cuda")
     assert found.state == "note" and "2 x Tesla P100, 16 GiB" in found.what and "too old" in found.what
+
+
+@pytest.mark.parametrize(("check", "missing", "said"), [
+    (doctor.onnx, "onnxruntime", "onnxruntime is not installed; asr export needs it: pip install 'asr-crnn[export]'"),
+    (doctor.cluster, "ray", "ray is not installed; only jobs on several machines need it: pip install 'asr-crnn[cluster]'")])
+def test_an_extra_that_is_absent_is_a_note(monkeypatch, check, missing, said):
+    def version(name):
+        if name == missing:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    found = check()
+    assert found.state == "note" and found.what == said
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
+    assert check().endswith("1.0")

@@ -16,6 +16,7 @@ from asr.cli import (
     data,
     decode,
     doctor,
+    export,
     features,
     forecast,
     lm,
@@ -34,7 +35,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(lm.app, name="lm")
 app.add_typer(classify.app, name="classify")
 app.add_typer(forecast.app, name="forecast")
-for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe, doctor):
+for module in (features, tokenizer, train, decode, align, score, compare, report, transcribe, export, doctor):
     app.command(name=module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -65,6 +65,11 @@ class Tokenizer(ABC):
         """Number of tokens, the blank included: the width of the network's output layer."""
         return len(self.tokens)
 
+    @property
+    def surfaces(self) -> list[str]:
+        """What each token adds to a text, by id: letters, spaces; nothing for the blank, and for phones."""
+        return ["".join(parts) for parts in self._parts]
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without blanks.
 

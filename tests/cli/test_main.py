@@ -25,7 +25,7 @@ def test_help_shows_an_example(command):
 
 def test_the_commands_of_the_contract_are_there():
     assert set(COMMANDS) >= {"features", "tokenizer", "train", "decode", "align", "score", "compare", "report", "transcribe",
-                             "doctor"}
+                             "export", "doctor"}
 
 
 def test_version():
