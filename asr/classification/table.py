@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from asr.classification.config import ClassifyConfig
 from asr.corpus.columns import read_columns
 from asr.errors import DataError, UsageError
@@ -130,6 +132,17 @@ def table_of(sources: Iterable[str], config: ClassifyConfig, skip_bad: bool = Fa
     items = [Item(str(number) if text else source, (source,), None, None, f"input {number}")
              for number, source in enumerate(sources, start=1)]
     return ItemTable(Path("inputs"), tuple(items)).without(list(_faults(items, config, None, False)), skip_bad)
+
+
+def stratified_folds(labels: Sequence[str], folds: int, seed: int) -> list[int]:
+    """The fold (from 0) of each item: the items of every class are dealt out in turn, in an order drawn from the seed."""
+    generator = np.random.default_rng(seed)
+    fold, dealt = [0] * len(labels), 0
+    for label in sorted(set(labels)):
+        for item in generator.permutation([number for number, other in enumerate(labels) if other == label]):
+            fold[item] = dealt % folds
+            dealt += 1
+    return fold
 
 
 def _item(path: Path, line: int, row: dict[str, str], config: ClassifyConfig) -> Item:

@@ -32,20 +32,19 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/natops data=data/natops exp=exp/natops/${exp_tag:+${exp_tag}_}
-read -r -a sets <<<"$sets"
-read -r -a systems <<<"$systems"
-read -r -a seeds <<<"${seeds:-$seed}"
-train_options "$set"
+with_dev=()
+. recipes/utils/classify.sh
 
-# What makes a system of the parallel network in conf/parallel.yaml; the array system_options.
+# system SET SYSTEM: what makes a system of the parallel network in conf/parallel.yaml.
 system() {
-  local alone=(--set model.architecture=cascade)
-  case $1 in
+  local network=(--config $here/conf/parallel.yaml)
+  local alone=("${network[@]}" --set model.architecture=cascade)
+  case $2 in
     cnn) system_options=("${alone[@]}" --set model.rnn.layers=0) ;;
     rnn) system_options=("${alone[@]}" --set "model.conv={over: time, layers: []}") ;;
     cascade) system_options=("${alone[@]}") ;;
     transformer) system_options=("${alone[@]}" --set model.rnn.layers=0 --set "model.attention={layers: 1, dim: 96, feedforward: 192}") ;;
-    *) system_options=(--set "model.fusion.kind=$1") ;;
+    *) system_options=("${network[@]}" --set "model.fusion.kind=$2") ;;
   esac
 }
 
@@ -60,56 +59,4 @@ if begin 1 "tables"; then
   python $here/local/prepare.py --corpus "${corpus:-$data/corpus}" --out $data
 fi
 
-# train SET SYSTEM SEED TABLE RUN
-train() {
-  system "$2"
-  asr classify train --config $here/conf/parallel.yaml --train "$data/$1/$4.tsv" --exp "$5" "${system_options[@]}" \
-    "${train_options[@]}" --set "seed=$3"
-}
-
-# score SET RUN TABLE
-score() {
-  log "$2"
-  asr classify evaluate --model "$2/model.safetensors" --table "$data/$1/$3.tsv" --out "$2/eval_$3"
-}
-
-if [ "$folds" = yes ] && begin 2 "folds"; then
-  for each in "${sets[@]}"; do
-    for system in "${systems[@]}"; do
-      for fold in 0 1 2 3 4; do
-        run=$exp${each}_${system}_fold$fold
-        train "$each" "$system" "${seeds[0]}" "fold${fold}_train" "$run"
-        score "$each" "$run" "fold${fold}_test"
-      done
-    done
-  done
-fi
-
-if begin 3 "training"; then
-  for each in "${sets[@]}"; do
-    for system in "${systems[@]}"; do
-      for seed in "${seeds[@]}"; do
-        train "$each" "$system" "$seed" train "$exp${each}_${system}_seed$seed"
-      done
-    done
-  done
-fi
-
-if begin 4 "test"; then
-  for each in "${sets[@]}"; do
-    for system in "${systems[@]}"; do
-      for seed in "${seeds[@]}"; do
-        score "$each" "$exp${each}_${system}_seed$seed" test
-      done
-    done
-  done
-fi
-
-if begin 5 "results"; then
-  shopt -s nullglob
-  for each in "${sets[@]}"; do
-    runs=()
-    for system in "${systems[@]}"; do runs+=("$exp${each}_$system"_seed*); done
-    python recipes/utils/classified.py --title "$each, test" --against cnn "${runs[@]}"
-  done
-fi
+classify_sets

@@ -2,30 +2,35 @@
 # Sentences: do they praise or blame (SST-2), and what do they ask for (TREC, six classes). No pretrained vectors unless named.
 #
 #   0  the corpus: downloaded, unless --corpus names a copy
-#   1  tables      2  training      3  test      4  tables of results
+#   1  tables, and of TREC five folds of the training questions
+#   2  with --folds yes: TREC's folds, trained and scored with --systems; settings are chosen there, test is not looked at
+#   3  training: SST-2's weights are chosen on its dev part; TREC has none, its last epochs are averaged
+#   4  test        5  tables of results
 #
 # Systems: bag (words and bigrams, hashed, no order beyond), cnn, rnn, cascade, or a fusion of the parallel network: concat, sum,
 # gated, glu, bilinear, film, cross_attention, squeeze_excite.
 #
 # Options:
 #   --stage N         first stage to run (default 0)
-#   --stop-stage N    last stage to run (default 4)
+#   --stop-stage N    last stage to run (default 5)
 #   --corpus DIR      a copy: DIR/stsa.binary.{train,dev,test} and DIR/TREC.{train,test}.all
 #   --sets NAMES      which of the two (default "sst2 trec")
 #   --systems NAMES   (default "bag cnn rnn cascade concat gated")
 #   --vectors FILE    pretrained vectors to begin with, in word2vec's or GloVe's text format
-#   --dim N           their width (default 64, that of the random ones)
+#   --dim N           their width (default: that of the random ones in the configuration)
+#   --folds yes       also run stage 2 (default no)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
 #   --exp-tag NAME    goes before the names of runs, exp/sst2/[NAME_]<set>_<system>_seed<N>
 #   --set "A=B C=D"   configuration values to change, as in `asr classify train --set A=B --set C=D`
 stage=0
-stop_stage=4
+stop_stage=5
 corpus=""
 sets="sst2 trec"
 systems="bag cnn rnn cascade concat gated"
 vectors=""
-dim=64
+dim=""
+folds=no
 seed=1
 seeds=""
 exp_tag=""
@@ -33,10 +38,8 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/sst2 data=data/sst2 exp=exp/sst2/${exp_tag:+${exp_tag}_}
-read -r -a sets <<<"$sets"
-read -r -a systems <<<"$systems"
-read -r -a seeds <<<"${seeds:-$seed}"
-train_options "$set"
+with_dev=(sst2)
+. recipes/utils/classify.sh
 
 # system SET SYSTEM: the configuration of a system, and what the set and the system change there.
 system() {
@@ -51,7 +54,7 @@ system() {
     *) system_options=("${network[@]}" --set "model.fusion.kind=$2") ;;
   esac
   [ -z "$vectors" ] || system_options+=(--set "inputs.0.text.vectors=$vectors")
-  [ "$dim" = 64 ] || system_options+=(--set "inputs.0.text.dim=$dim")
+  [ -z "$dim" ] || system_options+=(--set "inputs.0.text.dim=$dim")
 }
 
 if begin 0 "corpus"; then
@@ -65,35 +68,4 @@ if begin 1 "tables"; then
   python $here/local/prepare.py --corpus "${corpus:-$data/corpus}" --out $data
 fi
 
-if begin 2 "training"; then
-  for each in "${sets[@]}"; do
-    for system in "${systems[@]}"; do
-      for seed in "${seeds[@]}"; do
-        system "$each" "$system"
-        asr classify train "${system_options[@]}" --train "$data/$each/train.tsv" --dev "$data/$each/dev.tsv" \
-          --exp "$exp${each}_${system}_seed$seed" "${train_options[@]}" --set "seed=$seed"
-      done
-    done
-  done
-fi
-
-if begin 3 "test"; then
-  for each in "${sets[@]}"; do
-    for system in "${systems[@]}"; do
-      for seed in "${seeds[@]}"; do
-        run=$exp${each}_${system}_seed$seed
-        log "$run"
-        asr classify evaluate --model "$run/model.safetensors" --table "$data/$each/test.tsv" --out "$run/eval_test"
-      done
-    done
-  done
-fi
-
-if begin 4 "results"; then
-  shopt -s nullglob
-  for each in "${sets[@]}"; do
-    runs=()
-    for system in "${systems[@]}"; do runs+=("$exp${each}_$system"_seed*); done
-    python recipes/utils/classified.py --title "$each, test" --against cnn --dev "${runs[@]}"
-  done
-fi
+classify_sets

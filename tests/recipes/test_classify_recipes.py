@@ -132,17 +132,25 @@ def make_sentences(folder: Path) -> Path:
 
 def test_sentences_become_tables(tmp_path):
     sst2.prepare(make_sentences(tmp_path / "corpus"), tmp_path / "out")
-    train, dev = rows(tmp_path / "out/trec/train.tsv"), rows(tmp_path / "out/trec/dev.tsv")
-    assert (len(train), len(dev)) == (4907, 545)
-    assert not {row[2] for row in train} & {row[2] for row in dev}
+    trec = tmp_path / "out/trec"
+    assert len(rows(trec / "train.tsv")) == 5452 and not (trec / "dev.tsv").exists()
+    held = [rows(trec / f"fold{fold}_test.tsv") for fold in range(5)]
+    assert sorted(row for fold in held for row in fold) == sorted(rows(trec / "train.tsv"))
+    for fold, test in enumerate(held):
+        train = rows(trec / f"fold{fold}_train.tsv")
+        assert abs(len(test) - 5452 / 5) <= 1 and len(train) + len(test) == 5452
+        assert not {row[2] for row in train} & {row[2] for row in test}
     assert rows(tmp_path / "out/sst2/test.tsv")[0] == ["test-0000", "negative", "caf\u00e9 here"]
     assert len(rows(tmp_path / "out/sst2/test.tsv")) == 1821
 
 
-def test_a_sentence_that_is_in_dev_is_not_trained_on():
-    sentences = [("a", f"s{n % 30}") for n in range(60)]
-    train, dev = sst2.split_dev(sentences, seed=0)
-    assert len(dev) == 6 and not {sentences[n] for n in train} & {sentences[n] for n in dev}
+def test_a_sentence_that_is_held_out_is_not_trained_on():
+    questions = [(str(n), "a", f"s{n % 30}") for n in range(60)]
+    parts = sst2.folds_of(questions, seed=0)
+    for fold in range(5):
+        train, test = parts[f"fold{fold}_train"], parts[f"fold{fold}_test"]
+        assert len(test) == 12 and not {row[2] for row in train} & {row[2] for row in test}
+    assert any(len(parts[f"fold{fold}_train"]) < 48 for fold in range(5))
 
 
 def test_a_corpus_that_is_not_the_known_one(tmp_path):
@@ -166,13 +174,21 @@ def test_the_recipe_sst2_from_corpus_to_table(tmp_path):
     vectors.write_text("".join(f"word{n} " + f"{n + 1} " * 5 + "\n" for n in range(6)))
     first = project.run("sst2", "--stop-stage", 1, "--corpus", corpus)
     assert first.returncode == 0, first.stderr
-    for part in ("train", "dev", "test"):
-        cut(project.root / f"data/sst2/trec/{part}.tsv", 3)
-    done = project.run("sst2", "--stage", 2, "--sets", "trec", "--systems", "gated", "--vectors", vectors, "--dim", 5,
+    for path in [*project.root.glob("data/sst2/trec/*.tsv"), *project.root.glob("data/sst2/sst2/*.tsv")]:
+        cut(path, 3)
+    done = project.run("sst2", "--stage", 2, "--systems", "gated", "--folds", "yes", "--vectors", vectors, "--dim", 5,
                        "--set", QUICK)
     assert done.returncode == 0, done.stderr
-    assert "vectors for 6 of" in (project.root / "exp/sst2/trec_gated_seed1/train.log").read_text()
-    assert "| trec_gated |" in done.stdout
+    runs = project.root / "exp/sst2"
+    assert "vectors for 6 of" in (runs / "trec_gated_seed1/train.log").read_text()
+    assert "| trec_gated |" in done.stdout and "| sst2_gated |" in done.stdout
+    # SST-2 has a dev part, TREC has folds.
+    assert "dev data/sst2/sst2/dev.tsv" in (runs / "sst2_gated_seed1/train.log").read_text()
+    assert "dev (none: the training items)" in (runs / "trec_gated_seed1/train.log").read_text()
+    assert sorted(path.name for path in runs.glob("*_fold*")) == [f"trec_gated_fold{fold}" for fold in range(5)]
+    assert json.loads((runs / "trec_gated_fold4/eval_fold4_test/scores.json").read_text())["items"] == 18
+    wrong = project.run("sst2", "--folds", "perhaps")
+    assert wrong.returncode == 1 and "--folds perhaps: choose yes or no" in wrong.stderr
 
 
 # -------------------------------------------------------------------------------------------------- shape_motion

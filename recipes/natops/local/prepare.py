@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from asr.classification.table import stratified_folds
 from asr.errors import DataError, run_script
 from asr.system import write_text
 
@@ -68,17 +68,6 @@ def _end(values: np.ndarray) -> int:
     return int(known[-1]) + 1 if len(known) else 0
 
 
-def folds_of(labels: Sequence[str], seed: int) -> list[int]:
-    """The fold of each case: every class is dealt out in turn, in an order drawn from the seed."""
-    generator = np.random.default_rng(seed)
-    fold, dealt = [0] * len(labels), 0
-    for label in sorted(set(labels)):
-        for case in generator.permutation([number for number, other in enumerate(labels) if other == label]):
-            fold[case] = dealt % FOLDS
-            dealt += 1
-    return fold
-
-
 def prepare(corpus: Path, out: Path, seed: int = 0) -> None:
     """Write `<out>/<set>/` for both sets; raises DataError where a file is absent or not the one that is known.
 
@@ -105,7 +94,7 @@ def prepare(corpus: Path, out: Path, seed: int = 0) -> None:
                 np.save(base / "items" / f"{item}.npy", values)
                 rows[part].append(f"{item}\titems/{item}.npy\t{label}\n")
             write_table(base / f"{part}.tsv", rows[part])
-        fold = folds_of([label for _, label in cases["train"]], seed)
+        fold = stratified_folds([label for _, label in cases["train"]], FOLDS, seed)
         for number in range(FOLDS):
             write_table(base / f"fold{number}_train.tsv", [row for row, its in zip(rows["train"], fold) if its != number])
             write_table(base / f"fold{number}_test.tsv", [row for row, its in zip(rows["train"], fold) if its == number])

@@ -3,7 +3,9 @@
     python recipes/sst2/local/prepare.py --corpus CORPUS --out data/sst2
 
 The corpus is a folder with stsa.binary.{train,dev,test} and TREC.{train,test}.all: a line is the number of a class, a blank, a
-sentence. TREC has no dev part: a tenth of its training questions, drawn from a seed, becomes one.
+sentence. TREC has no dev part: its training questions are also cut into five folds, `fold<N>_train.tsv` and `fold<N>_test.tsv`,
+each class in equal parts: settings are chosen on them, never on the test questions. A sentence of a fold's test is not in its
+training.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
+from asr.classification.table import stratified_folds
 from asr.errors import DataError, run_script
 from asr.system import write_text
 
@@ -24,7 +25,10 @@ FILES = {"sst2/train": ("stsa.binary.train", SENTIMENT, 6920), "sst2/dev": ("sts
          "sst2/test": ("stsa.binary.test", SENTIMENT, 1821), "trec/train": ("TREC.train.all", QUESTIONS, 5452),
          "trec/test": ("TREC.test.all", QUESTIONS, 500)}
 
-Sentence = tuple[str, str]
+FOLDS = 5
+
+Sentence = tuple[str, str]  # label, sentence
+Row = tuple[str, str, str]  # id, label, sentence
 
 
 def read_sentences(path: Path, labels: tuple[str, ...]) -> list[Sentence]:
@@ -45,12 +49,15 @@ def read_sentences(path: Path, labels: tuple[str, ...]) -> list[Sentence]:
     return found
 
 
-def split_dev(sentences: list[Sentence], seed: int) -> tuple[list[int], list[int]]:
-    """Numbers of (training, dev) sentences: a tenth is dev, and no sentence is in both."""
-    order = np.random.default_rng(seed).permutation(len(sentences)).tolist()
-    dev = set(order[:len(sentences) // 10])
-    held = {sentences[number][1] for number in dev}
-    return [n for n in range(len(sentences)) if n not in dev and sentences[n][1] not in held], sorted(dev)
+def folds_of(rows: list[Row], seed: int) -> dict[str, list[Row]]:
+    """The five folds by the names of their tables: what is held out, and what is trained on beside it."""
+    fold = stratified_folds([label for _, label, _ in rows], FOLDS, seed)
+    parts = {}
+    for number in range(FOLDS):
+        parts[f"fold{number}_test"] = [row for row, its in zip(rows, fold) if its == number]
+        held = {sentence for _, _, sentence in parts[f"fold{number}_test"]}
+        parts[f"fold{number}_train"] = [row for row, its in zip(rows, fold) if its != number and row[2] not in held]
+    return parts
 
 
 def prepare(corpus: Path, out: Path, seed: int = 0) -> None:
@@ -61,9 +68,7 @@ def prepare(corpus: Path, out: Path, seed: int = 0) -> None:
         if len(sentences) != expected:
             raise DataError(f"{corpus / file}: {len(sentences)} sentences, expected {expected}")
         parts[name] = [(f"{name.partition('/')[2]}-{number:04d}", *sentence) for number, sentence in enumerate(sentences)]
-    kept, dev = split_dev([(label, sentence) for _, label, sentence in parts["trec/train"]], seed)
-    parts["trec/dev"] = [parts["trec/train"][number] for number in dev]
-    parts["trec/train"] = [parts["trec/train"][number] for number in kept]
+    parts |= {f"trec/{name}": rows for name, rows in folds_of(parts["trec/train"], seed).items()}
     for name, rows in parts.items():
         write_text(out / f"{name}.tsv", "id\tlabel\ttext\n" + "".join("\t".join(row) + "\n" for row in rows))
         print(f"{out / name}.tsv: {len(rows)} sentences")
@@ -73,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0, help="of the dev part of TREC")
+    parser.add_argument("--seed", type=int, default=0, help="of the folds of TREC")
     options = parser.parse_args()
     return run_script(__file__, lambda: prepare(options.corpus, options.out, options.seed))
 

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# Stages 2 to 5 of a recipe that classifies the items of several sets: sourced after recipe.sh. It uses their options sets, systems,
+# folds, seed, seeds, set, and
+#
+#   data, exp           the folder of the sets' tables, and the beginning of the names of runs
+#   with_dev            array of the sets with a dev table, on which weights are chosen; of the others the last epochs are averaged,
+#                       and settings are chosen on five folds of the training items
+#   system SET SYSTEM   a function: the configuration of a system, as the array system_options
+read -r -a sets <<<"$sets"
+read -r -a systems <<<"$systems"
+read -r -a seeds <<<"${seeds:-$seed}"
+train_options "$set"
+case $folds in
+  yes | no) ;;
+  *) die "--folds $folds: choose yes or no" ;;
+esac
+
+# train_classifier SET SYSTEM SEED RUN TABLE [DEV]
+train_classifier() {
+  system "$1" "$2"
+  asr classify train "${system_options[@]}" --train "$data/$1/$5.tsv" ${6:+--dev "$data/$1/$6.tsv"} --exp "$4" \
+    "${train_options[@]}" --set "seed=$3"
+}
+
+# score_classifier SET RUN TABLE
+score_classifier() {
+  log "$2"
+  asr classify evaluate --model "$2/model.safetensors" --table "$data/$1/$3.tsv" --out "$2/eval_$3"
+}
+
+# has_dev SET
+has_dev() { case " ${with_dev[*]-} " in *" $1 "*) ;; *) return 1 ;; esac }
+
+classify_sets() {
+  local each system seed fold run dev runs columns
+  if [ "$folds" = yes ] && begin 2 "folds"; then
+    for each in "${sets[@]}"; do
+      if has_dev "$each"; then continue; fi
+      for system in "${systems[@]}"; do
+        for fold in 0 1 2 3 4; do
+          run=$exp${each}_${system}_fold$fold
+          train_classifier "$each" "$system" "${seeds[0]}" "$run" "fold${fold}_train"
+          score_classifier "$each" "$run" "fold${fold}_test"
+        done
+      done
+    done
+  fi
+
+  if begin 3 "training"; then
+    for each in "${sets[@]}"; do
+      dev=""
+      if has_dev "$each"; then dev=dev; fi
+      for system in "${systems[@]}"; do
+        for seed in "${seeds[@]}"; do
+          train_classifier "$each" "$system" "$seed" "$exp${each}_${system}_seed$seed" train "$dev"
+        done
+      done
+    done
+  fi
+
+  if begin 4 "test"; then
+    for each in "${sets[@]}"; do
+      for system in "${systems[@]}"; do
+        for seed in "${seeds[@]}"; do
+          score_classifier "$each" "$exp${each}_${system}_seed$seed" test
+        done
+      done
+    done
+  fi
+
+  if begin 5 "results"; then
+    shopt -s nullglob
+    for each in "${sets[@]}"; do
+      runs=() columns=()
+      for system in "${systems[@]}"; do runs+=("$exp${each}_$system"_seed*); done
+      if has_dev "$each"; then columns=(--dev); fi
+      python recipes/utils/classified.py --title "$each, test" --against cnn ${columns[@]+"${columns[@]}"} "${runs[@]}"
+    done
+  fi
+}
