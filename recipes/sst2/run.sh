@@ -43,8 +43,7 @@ with_dev=(sst2)
 
 # system SET SYSTEM: the configuration of a system, and what the set and the system change there.
 system() {
-  local network=(--config $here/conf/network.yaml)
-  [ "$1" != trec ] || network+=(--set training.epochs=12)  # fewer sentences, and classes as rare as one in sixty
+  local network=(--config "$here/conf/$1.yaml")
   local alone=("${network[@]}" --set model.architecture=cascade)
   case $2 in
     bag) system_options=(--config $here/conf/bag.yaml) ;;
