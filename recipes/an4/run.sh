@@ -5,7 +5,8 @@
 #   1  data directories (dev: eight of the training speakers)
 #   2  language model and words, from the training transcripts
 #   3  train        4  decode dev (weights tuned there) and test (once)        5  score        6  tables
-#   7  the ablation, where --stop-stage 7 asks for it: each row of conf/ablation_CONF.tsv trained, measured on dev, and in one table
+#   7  the ablation, where --stop-stage 7 asks for it: each row of conf/ablation_CONF.tsv trained, decoded by --methods with search
+#      weights of its own, measured on dev, and in a table for each method
 #
 # Options:
 #   --stage N         first stage to run (default 0)
@@ -94,7 +95,7 @@ fi
 train_decode_score
 
 if begin 7 "ablation"; then
-  changes=$here/conf/ablation_$conf.tsv outs=()
+  changes=$here/conf/ablation_$conf.tsv
   [ -f "$changes" ] || die "there is no ablation of --conf $conf: $changes"
   read -r -a rows <<<"${rows:-$(cut -f 1 "$changes" | tr '\n' ' ')}"
   for name in "${rows[@]}"; do
@@ -103,13 +104,24 @@ if begin 7 "ablation"; then
     train_options "$set $keys"
     for seed in "${seeds[@]}"; do
       run=$exp/${exp_tag}_ablation/${name}_seed$seed
-      out=$run/decode_dev_greedy
       asr train --config "$here/conf/$conf.yaml" --train "$data/train" --dev "$data/dev" --exp "$run" \
         "${train_options[@]}" --set "seed=$seed"
-      asr decode --model "$run/model.safetensors" --data "$data/dev" --out "$out"
-      asr score --ref "$data/dev/text" --hyp "$out/text" --utt2spk "$data/dev/utt2spk" --out "$out"
-      outs+=("$out")
+      for method in "${methods[@]}"; do
+        out=$run/decode_dev_$method search=()
+        if [ "$method" != greedy ]; then
+          search_options "$method"
+          search=(--method beam "${search_options[@]}" --tune)  # each row is given the search that suits it
+        fi
+        asr decode --model "$run/model.safetensors" --data "$data/dev" --out "$out" ${search[@]+"${search[@]}"}
+        asr score --ref "$data/dev/text" --hyp "$out/text" --utt2spk "$data/dev/utt2spk" --out "$out"
+      done
     done
   done
-  python recipes/utils/results.py --title "Ablation, dev, greedy" --against "${rows[0]}" "${outs[@]}"
+  for method in "${methods[@]}"; do
+    outs=()
+    for name in "${rows[@]}"; do
+      for seed in "${seeds[@]}"; do outs+=("$exp/${exp_tag}_ablation/${name}_seed$seed/decode_dev_$method"); done
+    done
+    python recipes/utils/results.py --title "Ablation, dev, $method" --against "${rows[0]}" "${outs[@]}"
+  done
 fi
