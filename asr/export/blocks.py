@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import UsageError
-from asr.export.graph import Graph
+from asr.export.graph import FLOAT, INT32, Graph
 from asr.models.attention import AttentionStack, MaskedConformerLayer, TransformerLayer
 from asr.models.cascade import Cascade
 from asr.models.context import Context
@@ -23,7 +23,6 @@ from asr.models.norm import FrameNorm, MaskedBatchNorm2d
 from asr.models.parallel import Parallel
 from asr.models.recurrent import RecurrentLayer
 
-INT32 = 6  # of onnx.TensorProto
 GRU_ORDER, LSTM_ORDER = (1, 0, 2), (0, 3, 1, 2)  # of torch's gates in ONNX: r z n -> z r n; i f g o -> i o f g
 
 
@@ -161,7 +160,7 @@ def sinusoids(graph: Graph, size: str, dim: int) -> str:
     """`asr.models.attention.sinusoids`: (T, D)."""
     rates = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32) * (-math.log(10000.0) / dim))
     steps = graph.add("Range", graph.constant(0, np.int64), graph.squeeze(size, 0), graph.constant(1, np.int64))
-    angles = graph.add("Mul", graph.unsqueeze(graph.add("Cast", steps, to=1), 1), graph.constant(rates[None]))
+    angles = graph.add("Mul", graph.unsqueeze(graph.add("Cast", steps, to=FLOAT), 1), graph.constant(rates[None]))
     both = graph.add("Concat", *(graph.unsqueeze(graph.add(kind, angles), 2) for kind in ("Sin", "Cos")), axis=2)
     return graph.reshape(both, 0, -1)
 
@@ -221,7 +220,7 @@ def fusion(graph: Graph, module: nn.Module, a: str, b: str, lengths: str) -> str
     if isinstance(module, Concat):
         return both
     if isinstance(module, SqueezeExcite):
-        count = graph.unsqueeze(graph.add("Cast", graph.add("Max", lengths, graph.ints(1)), to=1), 1, 2)
+        count = graph.unsqueeze(graph.add("Cast", graph.add("Max", lengths, graph.ints(1)), to=FLOAT), 1, 2)
         mean = graph.add("Div", graph.add("ReduceSum", graph.silence(both, lengths), graph.ints(1)), count)
         return graph.add("Mul", both, apply(graph, module.gate, mean))
     if isinstance(module, Glu):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from asr.errors import AsrError, ModelError, UsageError
+from asr.errors import AsrError, UsageError
 from asr.export.blocks import apply, encoder
 from asr.export.frontend import normalize, waveforms_to_features
-from asr.export.graph import IR_VERSION, OPSET, Graph, rounded
+from asr.export.graph import FLOAT, INT64, IR_VERSION, OPSET, Graph, rounded
 from asr.models.storage import SpeechModel, load_model
 from asr.system import atomic_open, choose_threads
 
@@ -24,7 +24,6 @@ INPUTS = ("waveforms", "features")
 TOLERANCE = {"waveforms": 2e-3, "features": 2e-4}
 """How far log-probabilities may be off the recogniser's; of waveforms more, for the logarithm of what is nearly silent magnifies
 the last place of its Fourier transform."""
-FLOAT, INT64 = 1, 7  # of onnx.TensorProto
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,14 @@ def build_proto(model: SpeechModel, input: str, int8: bool) -> Any:
 
 def with_rounded_weights(model: SpeechModel) -> SpeechModel:
     """The recogniser with the matrices of its linear and recurrent layers as they are after a stay in eight bits."""
-    other = copy.deepcopy(model)
+    network = copy.deepcopy(model.network)
     with torch.no_grad():
-        for layer in other.network.modules():
+        for layer in network.modules():
             if isinstance(layer, (nn.Linear, nn.RNNBase, nn.MultiheadAttention)):
                 for name, weight in layer.named_parameters(recurse=False):
                     if "weight" in name:
                         weight.copy_(rounded(weight))
-    return other
+    return replace(model, network=network)
 
 
 def compare(session: Any, weighed: SpeechModel, trained: SpeechModel, input: str) -> tuple[float, float, float]:
@@ -140,8 +139,9 @@ def compare(session: Any, weighed: SpeechModel, trained: SpeechModel, input: str
     inputs = torch.from_numpy(sound.astype(np.float32))
     with torch.inference_mode():
         features, frames = weighed.extract(inputs, lengths)
-        expected, counts = weighed.log_probs(inputs, lengths)
-        original, _ = trained.log_probs(inputs, lengths)
+        normalized = weighed.frontend.normalize(features, frames)
+        expected, counts = weighed.log_probs_of_features(normalized, frames)
+        original, _ = trained.log_probs_of_features(normalized, frames)
     if input == "features":
         inputs, lengths = features, frames
 
@@ -150,8 +150,8 @@ def compare(session: Any, weighed: SpeechModel, trained: SpeechModel, input: str
 
     found, found_counts = run(inputs, lengths)
     if found_counts.tolist() != counts.tolist():
-        raise ModelError(f"the graph makes {found_counts.tolist()} frames where the recogniser makes {counts.tolist()}; report it "
-                         "with the configuration of the model")
+        raise AsrError(f"the graph makes {found_counts.tolist()} frames where the recogniser makes {counts.tolist()}; report it "
+                       "with the configuration of the model")
     difference = alone = same = 0.0
     for row, count in enumerate(counts.tolist()):
         by_itself, _ = run(inputs[row:row + 1, :max(int(lengths[row]), 1)], lengths[row:row + 1])

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from asr.errors import UsageError
-from asr.export.graph import Graph
+from asr.export.graph import DOUBLE, FLOAT, Graph
 from asr.features import FrontEnd
 from asr.features.cmvn import VARIANCE_FLOOR
 from asr.features.extractors import EPSILON, SCALE, Extractor, Mfcc
@@ -82,6 +82,3 @@ def normalize(graph: Graph, frontend: FrontEnd, features: str, frames: str) -> s
         return centred
     spread = graph.add("Max", mean_of(graph.add("Mul", centred, centred)), graph.constant(VARIANCE_FLOOR, np.float64))
     return graph.add("Mul", centred, graph.add("Cast", graph.add("Reciprocal", graph.add("Sqrt", spread)), to=FLOAT))
-
-
-FLOAT, DOUBLE = 1, 11  # of onnx.TensorProto

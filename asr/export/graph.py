@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from asr.models.int8 import quantized_rows
 
 OPSET = 17
 IR_VERSION = 8
-STEPS = 127.0  # the largest whole number of eight bits; -128 is left out, so that the scale is the same on both sides
+FLOAT, INT32, INT64, DOUBLE = 1, 6, 7, 11  # of onnx.TensorProto
 
 
 class Graph:
@@ -59,9 +60,8 @@ class Graph:
         """A weight (..., rows, columns) of a linear or recurrent layer; in eight bits where the graph is in int8."""
         if not self.int8:
             return self.constant(weight, np.float32)
-        rows = weight.detach().float().flatten(0, -2)
-        whole, scale = quantized(rows)
-        made = self.add("DequantizeLinear", self.constant(whole), self.constant(scale), axis=0)
+        whole, scales = quantized_rows(weight.detach().float().flatten(0, -2))
+        made = self.add("DequantizeLinear", self.constant(whole), self.constant(scales[:, 0]), axis=0)
         return made if weight.dim() == 2 else self.reshape(made, *weight.shape)
 
     # ------------------------------------------------------------------------------------------ what is used often
@@ -98,13 +98,7 @@ class Graph:
         return self.add("Where", mask, frames, self.number(0))
 
 
-def quantized(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, D) float -> (N, D) int8 and the scale of each row (N,): rows = int8 * scale, about."""
-    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / STEPS
-    return (rows / scale[:, None]).round().to(torch.int8), scale
-
-
 def rounded(weight: Tensor) -> Tensor:
     """A matrix as `Graph.matrix` gives it back in int8: what the runtime computes with."""
-    whole, scale = quantized(weight.float().flatten(0, -2))
-    return (whole.float() * scale[:, None]).reshape(weight.shape)
+    whole, scales = quantized_rows(weight.float().flatten(0, -2))
+    return (whole.float() * scales).reshape(weight.shape)

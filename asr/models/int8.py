@@ -30,11 +30,10 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
-        scale = weight.abs().amax(dim=1).clamp(min=1e-12) / STEPS
-        quantized = (weight / scale[:, None]).round().to(torch.int8)
+        quantized, scales = quantized_rows(weight)
         self.register_buffer("weight", quantized.t().contiguous())  # (outputs, inputs) -> (inputs, outputs)
-        self.register_buffer("scale", scale)
-        self.register_buffer("bias", torch.zeros_like(scale) if bias is None else bias.detach().clone())
+        self.register_buffer("scale", scales[:, 0].clone())
+        self.register_buffer("bias", torch.zeros_like(self.scale) if bias is None else bias.detach().clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., inputs) float -> (..., outputs) float32."""

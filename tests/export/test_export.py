@@ -25,10 +25,11 @@ from asr import audio
 from asr.config import AttentionConfig, ConvConfig, ModelConfig, RnnConfig, parse_config
 from asr.errors import AsrError, ModelError, UsageError
 from asr.export import export_onnx
-from asr.export.graph import Graph, quantized, rounded
+from asr.export.graph import Graph, rounded
 from asr.features import CmvnStats, FrontEnd
 from asr.models import build_model
 from asr.models.fusion import FUSIONS
+from asr.models.int8 import quantized_rows
 from asr.models.storage import SpeechModel, load_model, save_model
 from asr.text import CharTokenizer
 from asr.transcription import Recognizer
@@ -149,9 +150,9 @@ def test_what_cannot_be_a_graph_of_waveforms_can_be_one_of_features(features, tm
 @given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_rounding_is_half_a_step_of_the_row_at_most(rows):
     weight = torch.tensor(rows)
-    whole, scale = quantized(weight)
+    whole, scales = quantized_rows(weight)
     assert whole.dtype == torch.int8 and int(whole.abs().max()) <= 127
-    assert bool(((rounded(weight) - weight).abs() <= 0.501 * scale[:, None] + 1e-12).all())
+    assert bool(((rounded(weight) - weight).abs() <= 0.501 * scales + 1e-12).all())
 
 
 def test_eight_bits_make_the_file_small(tmp_path):
