@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import AsrError
-from asr.system import busy_cores, choose_device, choose_threads, environment, usable_cores
+from asr.system import choose_device, choose_threads, crowding, environment, usable_cores
 
 DISTRIBUTION = "asr-crnn"
 RATE, SECONDS = 16_000, 1.0
 LOSSLESS, LOSSY = (("WAV", "wav"), ("FLAC", "flac")), (("OGG", "ogg"), ("OGG", "opus"), ("MP3", "mp3"))
 LEAST_DISK_GB = 1.0
-MANY_BUSY = 0.5  # cores
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,9 @@ def packages() -> str | Finding:
 
 def processor() -> str | Finding:
     """Cores and threads; whether others keep the cores busy, which slows recurrent networks out of proportion."""
-    cores, threads, busy = usable_cores(), choose_threads(), busy_cores(0.5)
+    cores, threads = usable_cores(), choose_threads()
     said = f"{cores} cores for this process, {threads} thread{'s' if threads > 1 else ''} for a network"
-    if busy > MANY_BUSY and threads > 1:
+    if busy := crowding(threads, seconds=0.5):
         return Finding("processor", "note", f"{said}; others keep {busy:.1f} cores busy: set OMP_NUM_THREADS=1, or the threads "
                                             "wait for each other")
     return said

@@ -150,6 +150,14 @@ def busy_cores(seconds: float = 0.2) -> float:
         return 0.0
 
 
+def crowding(threads: int, seconds: float = 0.2) -> float:
+    """How many cores others keep busy, where so many threads would have to share theirs with them; else 0."""
+    if threads < 2:
+        return 0.0
+    busy = busy_cores(seconds)
+    return busy if busy + threads > usable_cores() + 0.5 else 0.0
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for the next allocation, on Linux with glibc; elsewhere nothing happens.
 

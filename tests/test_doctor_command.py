@@ -90,7 +90,8 @@ def test_a_toolkit_on_the_path_alone_is_a_note(monkeypatch):
 
 @pytest.mark.parametrize(("busy", "threads", "state"), [(0.0, 2, "ok"), (1.5, 2, "note"), (1.5, 1, "ok")])
 def test_threads_beside_busy_processes(monkeypatch, busy, threads, state):
-    monkeypatch.setattr(doctor, "busy_cores", lambda seconds: busy)
+    monkeypatch.setattr("asr.system.busy_cores", lambda seconds: busy)
+    monkeypatch.setattr("asr.system.usable_cores", lambda: 2)
     monkeypatch.setattr(doctor, "choose_threads", lambda: threads)
     found = doctor.run("processor", doctor.processor)
     assert found.state == state and ("OMP_NUM_THREADS=1" in found.what) == (state == "note")

@@ -74,8 +74,8 @@ def test_cores_that_others_keep_busy_are_counted_and_ones_own_are_not():
 
 @pytest.mark.parametrize(("busy", "warned"), [(1.0, True), (0.0, False)])
 def test_training_beside_others_is_warned_of_with_more_threads_than_one(monkeypatch, caplog, busy, warned):
-    monkeypatch.setattr(loop, "busy_cores", lambda: busy)
-    monkeypatch.setattr(loop, "usable_cores", lambda: 2)
+    monkeypatch.setattr("asr.system.busy_cores", lambda seconds: busy)
+    monkeypatch.setattr("asr.system.usable_cores", lambda: 2)
     for threads in (2, 1):
         caplog.clear()
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)

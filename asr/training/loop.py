@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from asr.config import LoopConfig, dump_config
 from asr.errors import AsrError, ConfigError, UsageError
-from asr.system import busy_cores, choose_threads, environment, keep_freed_memory, usable_cores, write_text
+from asr.system import choose_threads, crowding, environment, keep_freed_memory, usable_cores, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
 from asr.training.processes import agreed, first, gathered, place, restarted, together, trainer_options
@@ -188,10 +188,10 @@ def _measure(task: Task, data: TaskData, device: torch.device) -> dict[str, floa
 
 def _warn_of_others(device: torch.device) -> None:
     """Say so where threads would have to share their cores: at each barrier all wait for the one that has none."""
-    threads, cores = torch.get_num_threads(), usable_cores()
-    if device.type == "cpu" and threads > 1 and place()[1] == 1 and (busy := busy_cores()) + threads > cores + 0.5:
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and place()[1] == 1 and (busy := crowding(threads)):
         log.warning("other processes keep %.1f of %d cores busy: %d threads wait for one another there, and can be many times "
-                    "slower than one; set OMP_NUM_THREADS=1 or training.threads=1", busy, cores, threads)
+                    "slower than one; set OMP_NUM_THREADS=1 or training.threads=1", busy, usable_cores(), threads)
 
 
 def _begin(exp: Path, config: RunConfig, resume: bool) -> bool:
