@@ -15,8 +15,8 @@ def command(
     out: Annotated[Path, typer.Option(help="The file to write, as in model.onnx.")],
     input: Annotated[str, typer.Option(help="What the graph is given: waveforms, or features as `asr features` makes "
                                             "them.")] = "waveforms",
-    int8: Annotated[bool, typer.Option("--int8", help="Keep the weights of linear and recurrent layers in eight bits: a quarter of "
-                                                      "the file.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Keep the weights of linear and recurrent layers in eight bits; the file is "
+                                                      "smaller.")] = False,
 ) -> None:
     """Write a recogniser as ONNX, for runtimes without torch; compared with the recogniser before it is written.
 
