@@ -35,16 +35,13 @@ here=recipes/natops data=data/natops exp=exp/natops/${exp_tag:+${exp_tag}_}
 with_dev=()
 . recipes/utils/classify.sh
 
-# system SET SYSTEM: what makes a system of the parallel network in conf/parallel.yaml.
+# system SET SYSTEM: both sets have the one configuration.
 system() {
-  local network=(--config $here/conf/parallel.yaml)
-  local alone=("${network[@]}" --set model.architecture=cascade)
   case $2 in
-    cnn) system_options=("${alone[@]}" --set model.rnn.layers=0) ;;
-    rnn) system_options=("${alone[@]}" --set "model.conv={over: time, layers: []}") ;;
-    cascade) system_options=("${alone[@]}") ;;
-    transformer) system_options=("${alone[@]}" --set model.rnn.layers=0 --set "model.attention={layers: 1, dim: 96, feedforward: 192}") ;;
-    *) system_options=("${network[@]}" --set "model.fusion.kind=$2") ;;
+    transformer)
+      arrange $here/conf/parallel.yaml cascade
+      system_options+=(--set model.rnn.layers=0 --set "model.attention={layers: 1, dim: 96, feedforward: 192}") ;;
+    *) arrange $here/conf/parallel.yaml "$2" ;;
   esac
 }
 

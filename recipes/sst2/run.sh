@@ -41,16 +41,11 @@ here=recipes/sst2 data=data/sst2 exp=exp/sst2/${exp_tag:+${exp_tag}_}
 with_dev=(sst2)
 . recipes/utils/classify.sh
 
-# system SET SYSTEM: the configuration of a system, and what the set and the system change there.
+# system SET SYSTEM: each set has a configuration of its own; the bag is the same for both.
 system() {
-  local network=(--config "$here/conf/$1.yaml")
-  local alone=("${network[@]}" --set model.architecture=cascade)
   case $2 in
     bag) system_options=(--config $here/conf/bag.yaml) ;;
-    cnn) system_options=("${alone[@]}" --set model.rnn.layers=0) ;;
-    rnn) system_options=("${alone[@]}" --set "model.conv={over: time, layers: []}") ;;
-    cascade) system_options=("${alone[@]}") ;;
-    *) system_options=("${network[@]}" --set "model.fusion.kind=$2") ;;
+    *) arrange "$here/conf/$1.yaml" "$2" ;;
   esac
   [ -z "$vectors" ] || system_options+=(--set "inputs.0.text.vectors=$vectors")
   [ -z "$dim" ] || system_options+=(--set "inputs.0.text.dim=$dim")

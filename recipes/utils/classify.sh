@@ -5,7 +5,8 @@
 #   data, exp           the folder of the sets' tables, and the beginning of the names of runs
 #   with_dev            array of the sets with a dev table, on which weights are chosen; of the others the last epochs are averaged,
 #                       and settings are chosen on five folds of the training items
-#   system SET SYSTEM   a function: the configuration of a system, as the array system_options
+#   system SET SYSTEM   a function: the configuration of a system, as the array system_options; `arrange CONFIG SYSTEM` makes it of that
+#                       of a parallel network, for cnn, rnn, cascade and the fusions
 read -r -a sets <<<"$sets"
 read -r -a systems <<<"$systems"
 read -r -a seeds <<<"${seeds:-$seed}"
@@ -14,6 +15,18 @@ case $folds in
   yes | no) ;;
   *) die "--folds $folds: choose yes or no" ;;
 esac
+
+# arrange CONFIG SYSTEM
+arrange() {
+  local network=(--config "$1")
+  local alone=("${network[@]}" --set model.architecture=cascade)
+  case $2 in
+    cnn) system_options=("${alone[@]}" --set model.rnn.layers=0) ;;
+    rnn) system_options=("${alone[@]}" --set "model.conv={over: time, layers: []}") ;;
+    cascade) system_options=("${alone[@]}") ;;
+    *) system_options=("${network[@]}" --set "model.fusion.kind=$2") ;;
+  esac
+}
 
 # train_classifier SET SYSTEM SEED RUN TABLE [DEV]
 train_classifier() {
