@@ -172,16 +172,19 @@ def commands() -> dict[str, set[str]]:
 
 
 def calls(page: Path) -> list[str]:
-    """The `asr ...` calls of a page's code blocks, lines joined, comments, prompts and what follows a pipe cut off."""
+    """The `asr ...` calls of a page's code blocks, or of the help in a source: lines joined, comments, prompts and what follows a
+    pipe cut off."""
+    fences = r"Examples?:\n(.*?)\n *(?:\n|\"{3})" if page.suffix == ".py" else r"```(?:sh|bash|console)?\n(.*?)```"
     found = []
-    for block in re.findall(r"```(?:sh|bash|console)?\n(.*?)```", page.read_text(), re.DOTALL):
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            for call in re.findall(r"(?:^|[;&|]\s*|\$ )(asr [a-z].*?)(?=\s#|\s[;&|]|;|$)", line):
+    for block in re.findall(fences, page.read_text(), re.DOTALL):
+        for line in re.sub(r"\\+\n\s*", "", block).splitlines():
+            for call in re.findall(r"(?:^\s*|[;&|]\s*|\$ )(asr [a-z].*?)(?=\s#|\s[;&|]|;|$)", line):
                 found.append(call)
     return found
 
 
-CALLS = [(page.name, call) for page in PAGES for call in calls(page) if not call.startswith("asr: ")]
+CALLS = [(page.name, call) for page in (*PAGES, *sorted((ROOT / "asr" / "cli").glob("*.py")))
+         for call in calls(page) if not call.startswith("asr: ")]
 
 
 @pytest.mark.parametrize(("page", "call"), CALLS)
@@ -196,6 +199,22 @@ def test_a_call_in_the_documentation_uses_what_there_is(page, call):
 
 def test_there_are_calls_to_check():
     assert len(CALLS) > 15
+
+
+def named_files() -> list[tuple[str, str]]:
+    """(where, path) of the recipes' own files that pages and the commands' sources name; a user's recipe is called `mine`."""
+    return [(place.name, path) for place in (*PAGES, *sorted((ROOT / "asr").rglob("*.py")))
+            for path in dict.fromkeys(re.findall(r"\b(recipes/\w+/(?:conf|local)/[\w./-]+\.(?:yaml|py|sh))\b", place.read_text()))
+            if not path.startswith("recipes/mine/")]
+
+
+@pytest.mark.parametrize(("where", "path"), named_files())
+def test_a_file_that_is_named_is_there(where, path):
+    assert (ROOT / path).is_file(), f"{where}: no {path}"
+
+
+def test_help_names_files():
+    assert {where for where, _ in named_files()} >= {"classify.py", "features.py", "train.py"}
 
 
 @pytest.mark.parametrize("name", sorted(commands()))

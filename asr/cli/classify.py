@@ -23,8 +23,8 @@ def train(
     config: Annotated[Path, typer.Option("--config", help="YAML configuration; see docs/classification.md.")],
     train: Annotated[Path, typer.Option("--train", help="Table (tsv or csv) of items and labels to train on.")],
     exp: Annotated[Path, typer.Option("--exp", help="Folder for the run: model, checkpoints, log, curves.")],
-    dev: Annotated[Path | None, typer.Option("--dev", help="Table that chooses checkpoints; without one, those that fit the "
-                                                           "training items best.")] = None,
+    dev: Annotated[Path | None, typer.Option("--dev", help="Table that chooses checkpoints; without one, the last are "
+                                                           "averaged.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
                                                         help="Override a key; may be given more than once.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --exp, if there is one.")] = False,
@@ -35,7 +35,7 @@ def train(
 
     \b
     Example:
-      asr classify train --config recipes/sst2/conf/cnn.yaml --train data/sst2/sst2/train.tsv \\
+      asr classify train --config recipes/sst2/conf/sst2.yaml --train data/sst2/sst2/train.tsv \\
           --dev data/sst2/sst2/dev.tsv --exp exp/sst2/cnn_seed1 --set seed=1
     """
     from asr.classification.config import ClassifyConfig

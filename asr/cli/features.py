@@ -44,7 +44,7 @@ def command(
     \b
     Example:
       asr features data/train --jobs 4
-      asr features data/train --config recipes/commands/conf/train.yaml --out /scratch/commands
+      asr features data/train --config recipes/commands/conf/crnn.yaml --out /scratch/commands
     """
     from asr.cli.progress import progress
     from asr.corpus import DataDir
