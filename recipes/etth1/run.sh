@@ -26,7 +26,7 @@ horizons="96 192 336 720"
 seed=1
 seeds=""
 exp_tag=gru
-baselines="last seasonal:24 seasonal:168 profile:24x14 ar:24 linear:336 nlinear:336 nlinear:720"
+baselines="last seasonal:24 seasonal:168 profile:24x14 ar:24 linear:336 nlinear:336 nlinear:504 nlinear:720"
 set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
