@@ -17,8 +17,8 @@ def command(
     data: Annotated[Path, typer.Option(help="A Kaldi data directory.")],
     out: Annotated[Path, typer.Option(help="The decode folder to write.")],
     method: search.Method = "greedy",
-    tune: Annotated[bool, typer.Option("--tune", help="Find the weights that make the fewest word errors on this data, which must "
-                                                      "be dev and never test; calibrate confidences.")] = False,
+    tune: Annotated[bool, typer.Option("--tune", help="Find the weights around which word errors are fewest on this data, which "
+                                                      "must be dev and never test; calibrate confidences.")] = False,
     tuned: search.Tuned = None,
     batch_seconds: Annotated[float, typer.Option(help="Padded audio seconds in a batch; the transcripts do not depend "
                                                       "on it.")] = 120.0,
@@ -84,10 +84,9 @@ def command(
                         lambda points: progress(points, "tuning, points"))
     if report.tuned is not None:
         best = report.tuned.weights
-        print(f"best of {len(report.tuned.points)} points: lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, "
-              f"blank_penalty {best.blank_penalty:g}, prior_weight {best.prior_weight:g}: "
-              f"{dict(report.tuned.points)[best]} errors in {report.tuned.words} words; "
-              f"{out / 'tuned.json'}")
+        print(f"of {len(report.tuned.points)} points, the fewest errors around lm_weight {best.lm_weight:g}, "
+              f"word_bonus {best.word_bonus:g}, blank_penalty {best.blank_penalty:g}, prior_weight {best.prior_weight:g}: "
+              f"{report.tuned.errors} errors in {report.tuned.words} words; {out / 'tuned.json'}")
     factor = "" if report.real_time_factor is None else f", real-time factor {report.real_time_factor:.4f}"
     print(f"{len(report.results)} utterances, {report.audio_seconds:.1f} s of audio in {report.wall_seconds:.1f} s{factor}: "
           f"{out / 'text'}")

@@ -1,4 +1,5 @@
-"""`asr decode --tune`: the weights of the search that make the fewest word errors on dev, and confidences that are true there.
+"""`asr decode --tune`: weights of the search that make few word errors on dev, they and their like, and confidences that are true
+there.
 
 The network runs once; its emissions are kept in memory, and every point of the grid is a search over them alone.
 """
@@ -29,9 +30,10 @@ from asr.transcription.result import Result, spans_of
 log = logging.getLogger("asr")
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
-WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
+WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
 PRIOR_WEIGHTS = (0.0, 0.3)
-BLANK_PENALTIES = (-0.5, 0.5, 1.0, 2.0)
+BLANK_PENALTIES = (-0.5, 0.0, 0.5, 1.0, 2.0)
+ALIKE = (0.25, 1.0, 1.0, 0.3)  # differences of each of `Weights` at which two points still say much of each other
 ENOUGH_FOR_ISOTONIC = 5000  # words of dev from which a free curve is fitted to confidences, in place of two numbers
 Watch = Callable[[Sequence[Weights]], Iterable[Weights]]
 
@@ -49,15 +51,28 @@ class Emitted:
         return cls([utterance.id for utterance in batch.utterances], batch.emissions.log_probs, batch.emissions.frames)
 
 
+class Point(NamedTuple):
+    """A point of the grid: the weights, their word errors on dev, and the mean of those of all points, weighted by likeness."""
+
+    weights: Weights
+    errors: int
+    around: float
+
+
 @dataclass(frozen=True)
 class Tuned:
     """The best weights; ``points`` are all that were tried, with their word errors among ``words`` of reference; and the prior of
     the tokens that their prior_weight is of."""
 
     weights: Weights
-    points: list[tuple[Weights, int]]
+    points: list[Point]
     words: int
     prior: tuple[float, ...] | None = None
+
+    @property
+    def errors(self) -> int:
+        """Word errors of the best weights."""
+        return next(point.errors for point in self.points if point.weights == self.weights)
 
 
 class Found(NamedTuple):
@@ -69,38 +84,33 @@ class Found(NamedTuple):
 
 
 def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str], watch: Watch = iter) -> Tuned:
-    """Search the grid: the language model's weight by word bonus, without and with a part of the prior; the blank penalty there;
-    half steps around it.
+    """Count word errors at every point of the grid, and take the best.
 
-    Without a language model neither its weight nor the prior's is varied, without one and a lexicon nor is the word bonus.
-    ``watch`` is given the points of each round and yields them on, to show how far the work is. Raises DataError where there is no
-    word to count errors by.
+    With a language model: its weight by word bonus, without and with a part of the prior (which the blank has as well, so its
+    penalty is left alone). Without one: the blank penalty, with a lexicon by word bonus. ``watch`` is given the points and yields
+    them on, to show how far the work is. Raises DataError where there is no word to count errors by.
     """
     options = decoder.options
     words = sum(len(references[name].split()) for batch in emitted for name in batch.ids)
     if not words:
         raise DataError("--tune: nothing to tune on: the utterances that could be read have no word in their transcripts")
-    with_lm, with_words = options.lm is not None, options.lm is not None or options.lexicon is not None
-    tried: dict[Weights, int] = {}
-
-    def attempt(points: Iterable[Weights]) -> Weights:
-        for point in watch([point for point in dict.fromkeys(points) if point not in tried]):
-            tried[point] = word_errors(decoder.reweighted(point), emitted, references)
-        return best_of(tried)
-
     if options.method == "greedy":
-        return Tuned(options.weights, [(options.weights, word_errors(decoder, emitted, references))], words)
+        return Tuned(options.weights, smoothed({options.weights: word_errors(decoder, emitted, references)}), words)
     prior = token_prior(emitted)
     decoder = decoder.with_prior(prior)
-    coarse = product(LM_WEIGHTS if with_lm else (0.0,), WORD_BONUSES if with_words else (0.0,), (0.0,),
-                     PRIOR_WEIGHTS if with_lm else (0.0,))
-    best = attempt(Weights(*point) for point in coarse)
-    best = attempt(replace(best, blank_penalty=penalty) for penalty in BLANK_PENALTIES)
-    steps = product((-0.1, 0.0, 0.1) if with_lm else (0.0,), (-0.5, 0.0, 0.5) if with_words else (0.0,),
-                    (-0.15, 0.0, 0.15) if best.prior_weight else (0.0,))
-    best = attempt(replace(best, lm_weight=round(max(0.0, best.lm_weight + lm), 3), word_bonus=round(best.word_bonus + bonus, 3),
-                           prior_weight=round(best.prior_weight + part, 3)) for lm, bonus, part in steps)
-    return Tuned(best, list(tried.items()), words, prior if best.prior_weight else None)
+    points = smoothed({point: word_errors(decoder.reweighted(point), emitted, references) for point in watch(grid(options))})
+    best = best_of(points)
+    return Tuned(best, points, words, prior if best.prior_weight else None)
+
+
+def grid(options: DecoderOptions) -> list[Weights]:
+    """The points that are tried for a beam search with these options."""
+    none = (0.0,)
+    if options.lm is not None:
+        axes = LM_WEIGHTS, WORD_BONUSES, none, PRIOR_WEIGHTS
+    else:
+        axes = none, none if options.lexicon is None else WORD_BONUSES, BLANK_PENALTIES, none
+    return [Weights(*values) for values in product(*axes)]
 
 
 def token_prior(emitted: Sequence[Emitted]) -> tuple[float, ...]:
@@ -113,19 +123,38 @@ def token_prior(emitted: Sequence[Emitted]) -> tuple[float, ...]:
     return tuple((total / total.sum()).log().tolist())
 
 
-def best_of(tried: Mapping[Weights, int]) -> Weights:
-    """The fewest errors; of equals the smallest weights, which change least."""
-    return min(tried, key=lambda point: (tried[point], sum(map(abs, asdict(point).values())), *asdict(point).values()))
+def smoothed(tried: Mapping[Weights, int]) -> list[Point]:
+    """The points with the errors around each: a mean over all of them, those that are alike counting most (Nadaraya and Watson's
+    kernel regression, with a Gaussian of widths `ALIKE`).
+
+    A dev set has few errors, and of a hundred points the one with the fewest is to a good part lucky: one that stands among
+    equally good ones makes fewer errors on other data (docs/decoding.md has figures).
+    """
+    places = np.array([list(asdict(point).values()) for point in tried]) / ALIKE
+    likeness = np.exp(-0.5 * np.square(places[:, None] - places[None]).sum(axis=2))
+    around = likeness @ np.array(list(tried.values()), np.float64) / likeness.sum(axis=1)
+    return [Point(weights, errors, float(mean)) for (weights, errors), mean in zip(tried.items(), around)]
+
+
+def best_of(points: Iterable[Point]) -> Weights:
+    """The fewest errors around; of equals the smallest weights, which change least."""
+    return min(points, key=lambda point: (round(point.around, 6), sum(map(abs, asdict(point.weights).values())),
+                                          *asdict(point.weights).values())).weights
 
 
 def word_errors(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str]) -> int:
     """Insertions, deletions and substitutions of the best hypotheses."""
+    return sum(errors_by_utterance(decoder, emitted, references).values())
+
+
+def errors_by_utterance(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str]) -> dict[str, int]:
+    """Word errors of each utterance's best hypothesis."""
     found: dict[str, list[str]] = {}
     for batch in emitted:
         for name, hypotheses in zip(batch.ids, decoder(batch.log_probs, batch.frames)):
             found[name] = [text for text, _, _ in spans_of(hypotheses[0], decoder.tokenizer)]
     operations = align([references[name].split() for name in found], list(found.values()))
-    return sum(letter in ERRORS for each in operations for letter in each)
+    return {name: sum(letter in ERRORS for letter in each) for name, each in zip(found, operations)}
 
 
 def judged(results: Mapping[str, Result], references: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
@@ -160,15 +189,14 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray, calibration: C
 def save_tuned(out: Path, tuned: Tuned, calibration: Calibration | None, confidence: dict[str, Any], settings: dict[str, Any],
                model: SpeechModel, data: str) -> None:
     """tuned.json (what `--tuned` reads), tuning.tsv (every point) and, of a beam search, tuning.png (the surface)."""
-    write_text(out / "tuning.tsv", "lm_weight\tword_bonus\tblank_penalty\tprior_weight\terrors\twer\n" + "".join(
-        f"{point.lm_weight:g}\t{point.word_bonus:g}\t{point.blank_penalty:g}\t{point.prior_weight:g}\t{errors}\t"
-        f"{errors / tuned.words:.6f}\n"
-        for point, errors in tuned.points))
+    write_text(out / "tuning.tsv", "lm_weight\tword_bonus\tblank_penalty\tprior_weight\terrors\twer\twer_around\n" + "".join(
+        "\t".join(f"{value:g}" for value in asdict(weights).values())
+        + f"\t{errors}\t{errors / tuned.words:.6f}\t{around / tuned.words:.6f}\n" for weights, errors, around in tuned.points))
     if len(tuned.points) > 1:
         draw_surface(tuned, out / "tuning.png")
     content = {"weights": asdict(tuned.weights), "prior": tuned.prior,
                "calibration": None if calibration is None else calibration.state(),
-               "errors": dict(tuned.points)[tuned.weights], "words": tuned.words, "confidence": confidence, "data": data,
+               "errors": tuned.errors, "words": tuned.words, "confidence": confidence, "data": data,
                "model": model.fingerprint, "settings": settings}
     write_text(out / "tuned.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
@@ -206,38 +234,33 @@ def with_tuned(options: DecoderOptions, path: str | Path | None, model: SpeechMo
 
 
 def draw_surface(tuned: Tuned, path: Path) -> None:
-    """Word errors over the weight of the language model and the word bonus, and over the blank penalty."""
+    """Word errors over the weight of the language model, or the blank penalty, and the word bonus; a panel a prior_weight."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-    best = tuned.weights
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    best, rate = tuned.weights, 100 / tuned.words
+    name = "lm_weight" if any(weights.lm_weight for weights, _, _ in tuned.points) else "blank_penalty"
+    priors = sorted({weights.prior_weight for weights, _, _ in tuned.points})
+    grids = [{(getattr(weights, name), weights.word_bonus): rate * errors for weights, errors, _ in tuned.points
+              if weights.prior_weight == prior} for prior in priors]
+    across, up = (sorted(set(values)) for values in zip(*grids[0]))
+    figure = Figure(figsize=(0.7 * len(across) * len(grids) + 1.2, 0.55 * len(up) + 1.4), layout="constrained")
     FigureCanvasAgg(figure)
-    surface, penalties = figure.subplots(1, 2, width_ratios=(3, 2))
-    rate = 100 / tuned.words
-    grid = {(point.lm_weight, point.word_bonus): rate * errors for point, errors in tuned.points
-            if point.blank_penalty == point.prior_weight == 0 and point.lm_weight in (*LM_WEIGHTS, 0.0)
-            and point.word_bonus in WORD_BONUSES}
-    across, up = sorted({weight for weight, _ in grid}), sorted({bonus for _, bonus in grid})
-    values = np.array([[grid.get((weight, bonus), np.nan) for weight in across] for bonus in up])
-    surface.imshow(values, origin="lower", aspect="auto", cmap="viridis_r")
-    middle = (np.nanmin(values) + np.nanmax(values)) / 2
-    for row, column in np.ndindex(*values.shape):
-        surface.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8,
-                     color="white" if values[row, column] > middle else "black")
-    surface.set(xticks=range(len(across)), xticklabels=[f"{value:g}" for value in across], yticks=range(len(up)),
-                yticklabels=[f"{value:g}" for value in up], xlabel="weight of the language model", ylabel="word bonus",
-                title="WER on dev (%), no blank penalty, no prior")
-    along = sorted((point.blank_penalty, rate * errors) for point, errors in tuned.points
-                   if replace(point, blank_penalty=0.0) == _before_half_steps(tuned))
-    penalties.plot(*zip(*along), marker="o", color="#1f5fa8")
-    penalties.set(xlabel="blank penalty (nats)", ylabel="WER on dev (%)", ylim=(0, 1.15 * max(rate for _, rate in along) or 1),
-                  title=f"best: {best.lm_weight:g}, {best.word_bonus:g}, {best.blank_penalty:g}; prior {best.prior_weight:g}")
-    penalties.grid(alpha=0.25)
+    low, high = np.quantile([value for grid in grids for value in grid.values()], (0, 0.8))  # the worst would take all colours
+    for axes, grid, prior in zip(figure.subplots(1, len(grids), sharey=True, squeeze=False)[0], grids, priors):
+        values = np.array([[grid[weight, bonus] for weight in across] for bonus in up])
+        axes.imshow(values, origin="lower", aspect="auto", cmap="viridis_r", vmin=low, vmax=high)
+        for row, column in np.ndindex(*values.shape):
+            axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8,
+                      color="white" if values[row, column] > (low + high) / 2 else "black")
+        axes.set(xticks=range(len(across)), xticklabels=[f"{value:g}" for value in across], yticks=range(len(up)),
+                 yticklabels=[f"{value:g}" for value in up], title=f"prior_weight {prior:g}" if len(grids) > 1 else "",
+                 xlabel="weight of the language model" if name == "lm_weight" else "blank penalty (nats)")
+        if prior == best.prior_weight:
+            axes.add_patch(Rectangle((across.index(getattr(best, name)) - 0.5, up.index(best.word_bonus) - 0.5), 1, 1, fill=False,
+                                     edgecolor="#d62728", linewidth=2.5))
+    figure.axes[0].set(ylabel="word bonus")
+    figure.suptitle("WER on dev (%); framed: the weights around which it is lowest", fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
-
-
-def _before_half_steps(tuned: Tuned) -> Weights:
-    """Where on the coarse grid the blank penalty was varied."""
-    return next(replace(point, blank_penalty=0.0) for point, _ in tuned.points if point.blank_penalty)

@@ -1,4 +1,4 @@
-"""Tuning on dev: the best of a grid that costs no pass of the network, files that say it, and confidences that are true."""
+"""Tuning on dev: the best part of a grid that costs no pass of the network, files that say it, and confidences that are true."""
 
 from __future__ import annotations
 
@@ -8,17 +8,39 @@ import logging
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.metrics.pairwise import rbf_kernel
 from transcription.test_decode_dir import RECOGNIZER, TEXTS, planted_dir
 from transcription.test_decoder import DOUBTED, TOKENIZER, emissions
 
 from asr.corpus import DataDir
+from asr.ctc import Lexicon
 from asr.errors import DataError, UsageError
 from asr.text import build_ngram
 from asr.transcription import Recognizer, decode_dir, tuning
 from asr.transcription.calibration import expected_calibration_error
 from asr.transcription.decoder import Decoder, DecoderOptions, Weights
 from asr.transcription.result import Alternative, Result, Word
-from asr.transcription.tuning import PRIOR_WEIGHTS, Emitted, best_of, calibrate, judged, load_tuned, token_prior, tune, word_errors
+from asr.transcription.tuning import (
+    ALIKE,
+    BLANK_PENALTIES,
+    LM_WEIGHTS,
+    PRIOR_WEIGHTS,
+    WORD_BONUSES,
+    Emitted,
+    Point,
+    best_of,
+    calibrate,
+    draw_surface,
+    judged,
+    load_tuned,
+    smoothed,
+    token_prior,
+    tune,
+    word_errors,
+)
 
 LM = build_ngram(["the cat sat", "the cat ran"] * 5, order=2)
 
@@ -33,15 +55,16 @@ def test_the_grid_finds_the_weight_that_mends_the_errors():
     emitted = [Emitted(["u1"], *DOUBTED), Emitted(["u2"], *emissions("the cat ran", {}))]
     references = {"u1": "the cat sat", "u2": "the cat ran"}
     decoder = Decoder(DecoderOptions("beam", lm=LM), TOKENIZER)
-    rounds = []
-    found = tune(decoder, emitted, references, lambda points: rounds.append(len(points)) or points)
-    assert len(rounds) == 3 and sum(rounds) == len(found.points) == len({point for point, _ in found.points})
-    errors = dict(found.points)
-    assert errors[Weights(0.0, 0.0, 0.0)] == 1 and errors[found.weights] == 0 and found.words == 6
-    assert found.weights.lm_weight > 0 and found.weights == best_of(errors)
+    watched = []
+    found = tune(decoder, emitted, references, lambda points: watched.extend(points) or points)
+    assert watched == [point.weights for point in found.points]
+    errors = {point.weights: point.errors for point in found.points}
+    assert len(errors) == len(found.points) and errors[Weights(0.0, 0.0, 0.0)] == 1
+    assert errors[found.weights] == found.errors == 0 and found.words == 6
+    assert found.weights.lm_weight > 0 and found.weights == best_of(found.points) and found.points == smoothed(errors)
     knowing = decoder.with_prior(token_prior(emitted))
-    assert {point.prior_weight for point, _ in found.points} >= set(PRIOR_WEIGHTS)
-    for point, count in found.points[::7]:
+    assert {point.prior_weight for point in errors} == set(PRIOR_WEIGHTS) and {point.blank_penalty for point in errors} == {0.0}
+    for point, count in list(errors.items())[::7]:
         assert word_errors(knowing.reweighted(point), emitted, references) == count
 
 
@@ -68,10 +91,11 @@ def test_a_prior_that_is_missing_or_of_other_tokens_is_named():
 
 def test_the_prior_travels_in_tuned_json(tmp_path, monkeypatch):
     """Of all points those with a prior are made to win: what was found decodes the same again, from the file alone."""
-    monkeypatch.setattr(tuning, "best_of", lambda tried: max(tried, key=lambda point: (point.prior_weight, -tried[point])))
+    monkeypatch.setattr(tuning, "best_of", lambda points: max(
+        points, key=lambda point: (point.weights.prior_weight, -point.errors)).weights)
     data, lm = spoken(tmp_path / "data"), build_ngram(TEXTS.values(), order=2)
     report = decode_dir(RECOGNIZER, data, tmp_path / "dev", DecoderOptions("beam", lm=lm), tuning=True)
-    assert report.tuned.weights.prior_weight > PRIOR_WEIGHTS[-1]
+    assert report.tuned.weights.prior_weight == PRIOR_WEIGHTS[-1]
     found = load_tuned(tmp_path / "dev/tuned.json", RECOGNIZER.model)
     assert found.prior == pytest.approx(report.tuned.prior) and len(found.prior) == RECOGNIZER.model.tokenizer.vocab_size
     decode_dir(RECOGNIZER, data, tmp_path / "again", DecoderOptions("beam", lm=lm), tuned=tmp_path / "dev/tuned.json")
@@ -80,13 +104,46 @@ def test_the_prior_travels_in_tuned_json(tmp_path, monkeypatch):
 
 
 def test_of_equals_the_smallest_weights_are_taken():
-    assert best_of({Weights(1.0, 0, 0): 3, Weights(0.2, 0, 0): 3, Weights(0.1, 0, 0): 4}) == Weights(0.2, 0, 0)
+    points = [Point(Weights(weight), 3, around) for weight, around in ((1.0, 3.0), (0.2, 3.0), (0.1, 3.1))]
+    assert best_of(points) == Weights(0.2)
 
 
-def test_without_a_language_model_only_the_blank_penalty_is_varied():
-    found = tune(Decoder(DecoderOptions("beam"), TOKENIZER), [Emitted(["u1"], *DOUBTED)], {"u1": "the cot sat"})
-    assert {(point.lm_weight, point.word_bonus) for point, _ in found.points} == {(0.0, 0.0)}
-    assert found.weights == Weights(0.0, 0.0, 0.0)
+def test_a_lucky_point_does_not_win():
+    """Three errors alone among nines are chance; fours among fours are not."""
+    tried = {Weights(weight, bonus): 4 if weight > 0.8 else 9 for weight in LM_WEIGHTS for bonus in WORD_BONUSES}
+    tried[Weights(0.2, 0.0)] = 3
+    found = best_of(smoothed(tried))
+    assert found.lm_weight > 0.8 and tried[found] == 4
+
+
+WEIGHTS = st.builds(Weights, *(st.sampled_from(values)
+                               for values in (LM_WEIGHTS, WORD_BONUSES, BLANK_PENALTIES, PRIOR_WEIGHTS)))
+
+
+@given(st.dictionaries(WEIGHTS, st.integers(0, 50), min_size=1, max_size=40))
+def test_the_errors_around_are_scikit_learns_kernel_mean(tried):
+    points = smoothed(tried)
+    places = np.array([list(vars(weights).values()) for weights in tried]) / ALIKE
+    kernel = rbf_kernel(places, gamma=0.5)
+    assert [point.around for point in points] == pytest.approx(list(kernel @ list(tried.values()) / kernel.sum(1)), abs=1e-9)
+    assert all(min(tried.values()) - 1e-9 <= point.around <= max(tried.values()) + 1e-9 for point in points)
+    assert {weights: errors for weights, errors, _ in points} == tried
+    assert best_of(points) == best_of(smoothed(dict(reversed(tried.items()))))
+
+
+@pytest.mark.parametrize(("lexicon", "bonuses"), [(None, {0.0}), (Lexicon.from_words(["the"], TOKENIZER), set(WORD_BONUSES))])
+def test_without_a_language_model_the_blank_penalty_is_varied(tmp_path, lexicon, bonuses):
+    emitted, references = [Emitted(["u1"], *DOUBTED)], {"u1": "the cot sat"}
+    found = tune(Decoder(DecoderOptions("beam", lexicon=lexicon), TOKENIZER), emitted, references)
+    tried = {point.weights for point in found.points}
+    assert {weights.word_bonus for weights in tried} == bonuses
+    assert {weights.blank_penalty for weights in tried} == set(BLANK_PENALTIES)
+    assert {(weights.lm_weight, weights.prior_weight) for weights in tried} == {(0.0, 0.0)}
+    if lexicon is None:
+        assert found.weights == Weights(0.0, 0.0, 0.0)
+    draw_surface(found, tmp_path / "tuning.png")
+    with Image.open(tmp_path / "tuning.png") as picture:
+        assert min(picture.size) > 100
 
 
 def test_the_network_runs_once_and_what_was_found_is_written_and_used(tmp_path, monkeypatch):
@@ -100,7 +157,7 @@ def test_the_network_runs_once_and_what_was_found_is_written_and_used(tmp_path, 
     assert {path.name for path in (tmp_path / "dev").iterdir()} == {"text", "words.ctm", "decode.json", "tuned.json", "tuning.tsv",
                                                                    "tuning.png"}
     rows = [line.split("\t") for line in (tmp_path / "dev/tuning.tsv").read_text().splitlines()]
-    assert rows[0] == ["lm_weight", "word_bonus", "blank_penalty", "prior_weight", "errors", "wer"]
+    assert rows[0] == ["lm_weight", "word_bonus", "blank_penalty", "prior_weight", "errors", "wer", "wer_around"]
     assert len(rows) == 1 + len(report.tuned.points)
     tuned = json.loads((tmp_path / "dev/tuned.json").read_text())
     assert tuned["errors"] == min(int(row[4]) for row in rows[1:]) == 0 and tuned["words"] == 15
