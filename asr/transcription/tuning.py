@@ -1,5 +1,4 @@
-"""`asr decode --tune`: weights of the search that make few word errors on dev, they and their like, and confidences that are true
-there.
+"""`asr decode --tune`: the weights of the search around which word errors on dev are fewest, and confidences that are true there.
 
 The network runs once; its emissions are kept in memory, and every point of the grid is a search over them alone.
 """
