@@ -83,10 +83,11 @@ def command(
                         tuned, tune, lambda batches: progress(batches, "decoding, batches"),
                         lambda points: progress(points, "tuning, points"))
     if report.tuned is not None:
-        best = report.tuned.weights
-        print(f"of {len(report.tuned.points)} points, the fewest errors around lm_weight {best.lm_weight:g}, "
-              f"word_bonus {best.word_bonus:g}, blank_penalty {best.blank_penalty:g}, prior_weight {best.prior_weight:g}: "
-              f"{report.tuned.errors} errors in {report.tuned.words} words; {out / 'tuned.json'}")
+        best, points = report.tuned.weights, len(report.tuned.points)
+        weights = "" if points == 1 else (
+            f"of {points} points, the fewest errors around lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, "
+            f"blank_penalty {best.blank_penalty:g}, prior_weight {best.prior_weight:g}: ")
+        print(f"{weights}{report.tuned.errors} errors in {report.tuned.words} words; {out / 'tuned.json'}")
     factor = "" if report.real_time_factor is None else f", real-time factor {report.real_time_factor:.4f}"
     print(f"{len(report.results)} utterances, {report.audio_seconds:.1f} s of audio in {report.wall_seconds:.1f} s{factor}: "
           f"{out / 'text'}")

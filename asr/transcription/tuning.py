@@ -30,6 +30,7 @@ log = logging.getLogger("asr")
 
 LM_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
 WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+LEXICON_BONUSES = (-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0)  # without a language model a word costs nothing else
 PRIOR_WEIGHTS = (0.0, 0.3)
 BLANK_PENALTIES = (-0.5, 0.0, 0.5, 1.0, 2.0)
 ALIKE = (0.25, 1.0, 1.0, 0.3)  # differences of each of `Weights` at which two points still say much of each other
@@ -108,7 +109,7 @@ def grid(options: DecoderOptions) -> list[Weights]:
     if options.lm is not None:
         axes = LM_WEIGHTS, WORD_BONUSES, none, PRIOR_WEIGHTS
     else:
-        axes = none, none if options.lexicon is None else WORD_BONUSES, BLANK_PENALTIES, none
+        axes = none, none if options.lexicon is None else LEXICON_BONUSES, BLANK_PENALTIES, none
     return [Weights(*values) for values in product(*axes)]
 
 

@@ -26,6 +26,7 @@ from asr.transcription.result import Alternative, Result, Word
 from asr.transcription.tuning import (
     ALIKE,
     BLANK_PENALTIES,
+    LEXICON_BONUSES,
     LM_WEIGHTS,
     PRIOR_WEIGHTS,
     WORD_BONUSES,
@@ -131,7 +132,7 @@ def test_the_errors_around_are_scikit_learns_kernel_mean(tried):
     assert best_of(points) == best_of(smoothed(dict(reversed(tried.items()))))
 
 
-@pytest.mark.parametrize(("lexicon", "bonuses"), [(None, {0.0}), (Lexicon.from_words(["the"], TOKENIZER), set(WORD_BONUSES))])
+@pytest.mark.parametrize(("lexicon", "bonuses"), [(None, {0.0}), (Lexicon.from_words(["the"], TOKENIZER), set(LEXICON_BONUSES))])
 def test_without_a_language_model_the_blank_penalty_is_varied(tmp_path, lexicon, bonuses):
     emitted, references = [Emitted(["u1"], *DOUBTED)], {"u1": "the cot sat"}
     found = tune(Decoder(DecoderOptions("beam", lexicon=lexicon), TOKENIZER), emitted, references)
