@@ -112,13 +112,13 @@ def test_the_recipe_from_corpus_to_table(corpus, tmp_path):
     assert found["lm"].endswith("lm_3_train_all.arpa.gz") and found["tuned"].endswith("phones_seed1/decode_dev_beam_lm/tuned.json")
     assert found["lm_weight"] == settings["lm_weight"] and not (last / "decode_dev_beam_lm").exists()
 
-    ablation = ("an4", "--tokens", "phones", "--stage", 7, "--stop-stage", 7, "--methods", "greedy beam", "--beam", 2,
+    ablation = ("an4", "--tokens", "phones", "--stage", 7, "--stop-stage", 7, "--methods", "greedy beam_lm", "--beam", 2,
                 *phones[-2:])
     done = project.run(*ablation, "--rows", "all cmvn_utterance")
     assert done.returncode == 0, done.stderr
-    assert all(words in done.stdout for words in ("Ablation, dev, greedy", "Ablation, dev, beam\n", "less all, points"))
+    assert all(words in done.stdout for words in ("Ablation, dev, greedy", "Ablation, dev, beam_lm", "less all, points"))
     assert done.stdout.count("\n| cmvn_utterance | 1 |") == 2
-    assert (project.root / "exp/an4/phones_ablation/cmvn_utterance_seed1/decode_dev_beam/tuned.json").is_file()
+    assert (project.root / "exp/an4/phones_ablation/cmvn_utterance_seed1/decode_dev_beam_lm/tuned.json").is_file()
     assert "cmvn: utterance" in (project.root / "exp/an4/phones_ablation/cmvn_utterance_seed1/config.yaml").read_text()
     done = project.run(*ablation, "--rows", "none")
     assert done.returncode == 1 and "--rows none: recipes/an4/conf/ablation_crnn.tsv has all no_aug" in done.stderr
