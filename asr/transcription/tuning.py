@@ -242,20 +242,20 @@ def draw_surface(tuned: Tuned, path: Path) -> None:
     best, rate = tuned.weights, 100 / tuned.words
     name = "lm_weight" if any(weights.lm_weight for weights, _, _ in tuned.points) else "blank_penalty"
     priors = sorted({weights.prior_weight for weights, _, _ in tuned.points})
-    grids = [{(getattr(weights, name), weights.word_bonus): rate * errors for weights, errors, _ in tuned.points
+    surfaces = [{(getattr(weights, name), weights.word_bonus): rate * errors for weights, errors, _ in tuned.points
               if weights.prior_weight == prior} for prior in priors]
-    across, up = (sorted(set(values)) for values in zip(*grids[0]))
-    figure = Figure(figsize=(0.7 * len(across) * len(grids) + 1.2, 0.55 * len(up) + 1.4), layout="constrained")
+    across, up = (sorted(set(values)) for values in zip(*surfaces[0]))
+    figure = Figure(figsize=(0.7 * len(across) * len(surfaces) + 1.2, 0.55 * len(up) + 1.4), layout="constrained")
     FigureCanvasAgg(figure)
-    low, high = np.quantile([value for grid in grids for value in grid.values()], (0, 0.8))  # the worst would take all colours
-    for axes, grid, prior in zip(figure.subplots(1, len(grids), sharey=True, squeeze=False)[0], grids, priors):
-        values = np.array([[grid[weight, bonus] for weight in across] for bonus in up])
+    low, high = np.quantile([value for surface in surfaces for value in surface.values()], (0, 0.8))  # the worst take one
+    for axes, surface, prior in zip(figure.subplots(1, len(surfaces), sharey=True, squeeze=False)[0], surfaces, priors):
+        values = np.array([[surface[weight, bonus] for weight in across] for bonus in up])
         axes.imshow(values, origin="lower", aspect="auto", cmap="viridis_r", vmin=low, vmax=high)
         for row, column in np.ndindex(*values.shape):
             axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=8,
                       color="white" if values[row, column] > (low + high) / 2 else "black")
         axes.set(xticks=range(len(across)), xticklabels=[f"{value:g}" for value in across], yticks=range(len(up)),
-                 yticklabels=[f"{value:g}" for value in up], title=f"prior_weight {prior:g}" if len(grids) > 1 else "",
+                 yticklabels=[f"{value:g}" for value in up], title=f"prior_weight {prior:g}" if len(surfaces) > 1 else "",
                  xlabel="weight of the language model" if name == "lm_weight" else "blank penalty (nats)")
         if prior == best.prior_weight:
             axes.add_patch(Rectangle((across.index(getattr(best, name)) - 0.5, up.index(best.word_bonus) - 0.5), 1, 1, fill=False,
