@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from asr.classification.ensemble import load_ensemble
 from asr.classification.metrics import Scores, score
-from asr.classification.model import load_classifier
+from asr.classification.model import Progress
 from asr.classification.pictures import draw_confusion
 from asr.classification.predictions import Predictions
-from asr.classification.table import Item, read_table, table_of
+from asr.classification.table import read_table, table_of
 from asr.errors import UsageError
 from asr.system import choose_device, write_text
 
-Progress = Callable[[Iterable[Item]], Iterable[Item]]
 
-
-def evaluate(model: str | Path, table: str | Path, out: str | Path, skip_bad: bool = False, device: str = "auto",
+def evaluate(models: Sequence[str | Path], table: str | Path, out: str | Path, skip_bad: bool = False, device: str = "auto",
              progress: Progress | None = None) -> Scores:
-    """Score a model on a table; leaves scores.json, classes.tsv, predictions.tsv and confusion.png in ``out``.
+    """Score a model on a table, or several that decide together.
 
-    Raises ModelError for another file than a classifier's, DataError with every item that cannot be used (a label that training did
-    not know, a file that cannot be read), unless they are to be skipped: then they are named, counted, and in scores.json.
+    Leaves scores.json, classes.tsv, predictions.tsv and confusion.png in ``out``.
+
+    Raises ModelError for another file than a classifier's and for models that do not go together, DataError with every item that
+    cannot be used (a label that training did not know, a file that cannot be read), unless they are to be skipped: then they are
+    named, counted, and in scores.json.
     """
-    classifier = load_classifier(model, choose_device(device))
+    classifier = load_ensemble(models, choose_device(device))
     items = read_table(table, classifier.config, classifier.labels, skip_bad=skip_bad)
     predictions, kept = classifier.predict(items, skip_bad, progress)
     scores = score(*predictions.numbers, classifier.labels, predictions.groups)
@@ -33,21 +35,22 @@ def evaluate(model: str | Path, table: str | Path, out: str | Path, skip_bad: bo
     predictions.write(out / "predictions.tsv")
     write_text(out / "classes.tsv", _classes(scores))
     draw_confusion(scores, out / "confusion.png")
-    notes: dict[str, Any] = {"model": str(model), "table": str(table), "skipped": kept.skipped, "trained": classifier.notes}
+    notes: dict[str, Any] = {"models": [member.path for member in classifier.members], "table": str(table), "skipped": kept.skipped,
+                             "trained": [member.notes for member in classifier.members]}
     write_text(out / "scores.json", json.dumps(scores.as_json() | notes, ensure_ascii=False, indent=1) + "\n")
     return scores
 
 
-def predict(model: str | Path, inputs: str | Path | Sequence[str], skip_bad: bool = False, device: str = "auto",
+def predict(models: Sequence[str | Path], inputs: str | Path | Sequence[str], skip_bad: bool = False, device: str = "auto",
             progress: Progress | None = None) -> Predictions:
     """Label the items of a table (a path), or inputs themselves: files, or texts. Labels that a table has are left aside.
 
     Raises as `evaluate` does; UsageError for inputs of a model that wants two of each item.
     """
-    classifier = load_classifier(model, choose_device(device))
+    classifier = load_ensemble(models, choose_device(device))
     if isinstance(inputs, str | Path):
         items = read_table(inputs, classifier.config, need_labels=False, skip_bad=skip_bad)
-    elif len(classifier.readers) > 1:
+    elif len(classifier.config.inputs) > 1:
         raise UsageError("this model wants two inputs of every item: give it a --table")
     else:
         items = table_of(inputs, classifier.config, skip_bad)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from asr.models.storage import load_weights, whole_model, write_model
 
 BATCH = 64
 TASK = "classification"
+Progress = Callable[[Iterable[Item]], Iterable[Item]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class ClassifierModel:
     notes: dict[str, str]
     path: str
 
-    def predict(self, table: ItemTable, skip_bad: bool = False,
-                progress: Any = None) -> tuple[Predictions, ItemTable]:
+    def predict(self, table: ItemTable, skip_bad: bool = False, progress: Progress | None = None) -> tuple[Predictions, ItemTable]:
         """Probabilities of every item of a table, and the table less what could not be read.
 
         ``progress`` wraps the iterable of items (`asr.cli.progress`). Raises DataError that names every item that cannot be read,

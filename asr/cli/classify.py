@@ -12,7 +12,8 @@ from asr.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="One label for an item: sounds, videos, series of sensors, texts.")
 
-Model = Annotated[Path, typer.Option("--model", help="A model.safetensors that `asr classify train` wrote.")]
+Models = Annotated[list[Path], typer.Option("--model", help="A model.safetensors that `asr classify train` wrote; of several, one "
+                                                            "--model each, the mean probability decides.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out items that cannot be used, named and counted, instead of "
                                                           "stopping.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -51,7 +52,7 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Model,
+    models: Models,
     table: Annotated[Path, typer.Option("--table", help="Table (tsv or csv) of items and labels.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for scores.json, classes.tsv, predictions.tsv and confusion.png.")],
     skip_bad: SkipBad = False,
@@ -63,18 +64,20 @@ def evaluate(
     Example:
       asr classify evaluate --model exp/sst2/cnn_seed1/model.safetensors --table data/sst2/sst2/test.tsv \\
           --out exp/sst2/cnn_seed1/eval_test
+      asr classify evaluate --model exp/sst2/cnn_seed1/model.safetensors --model exp/sst2/cnn_seed2/model.safetensors \\
+          --table data/sst2/sst2/test.tsv --out exp/sst2/both/eval_test
     """
-    need_file(model, "model file", "train one with `asr classify train`, or check the path")
+    _need_models(models)
     need_file(table, "table")
     from asr.classification.evaluation import evaluate as run
     from asr.cli.progress import progress
 
-    print(run(model, table, out, skip_bad, device, lambda items: progress(items, "classifying")).summary(), end="")
+    print(run(models, table, out, skip_bad, device, lambda items: progress(items, "classifying")).summary(), end="")
 
 
 @app.command()
 def predict(
-    model: Model,
+    models: Models,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...",
                                                        help="Files, or for a model of texts the texts.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Table of items, in place of inputs; labels are not looked "
@@ -91,14 +94,15 @@ def predict(
       asr classify predict --model exp/sst2/cnn_seed1/model.safetensors "a quiet , moving film" "two hours too long"
       asr classify predict --model exp/shape_motion/cascade_seed1/model.safetensors --table clips.tsv --out labels.tsv
     """
-    need_file(model, "model file", "train one with `asr classify train`, or check the path")
+    _need_models(models)
     need_file(table, "table")
     if bool(inputs) == (table is not None):
         raise UsageError("name the inputs, or a --table of them, and not both")
     from asr.classification.evaluation import predict as run
     from asr.cli.progress import progress
 
-    predictions = run(model, table if table is not None else inputs, skip_bad, device, lambda items: progress(items, "classifying"))
+    what = table if table is not None else inputs
+    predictions = run(models, what, skip_bad, device, lambda items: progress(items, "classifying"))
     if out is not None:
         predictions.write(out)
     else:
@@ -132,3 +136,8 @@ def compare(
     if out is not None:
         write_text(out, json.dumps(found.as_json(), ensure_ascii=False, indent=1) + "\n")
     print(found.describe(), end="")
+
+
+def _need_models(models: list[Path]) -> None:
+    for path in models:
+        need_file(path, "model file", "train one with `asr classify train`, or check the path")

@@ -17,6 +17,7 @@
 #   --folds yes       also run stage 2 (default no)
 #   --seed N          seed of the training (default 1)
 #   --seeds "1 2 3"   several seeds, one run each; takes the place of --seed
+#   --together N      also score the networks of every N seeds together, by their mean probability (default 1: no)
 #   --exp-tag NAME    goes before the names of runs, exp/natops/[NAME_]<set>_<system>_seed<N>
 #   --set "A=B C=D"   configuration values to change, as in `asr classify train --set A=B --set C=D`
 stage=0
@@ -27,6 +28,7 @@ systems="cnn rnn cascade concat gated bilinear film"
 folds=no
 seed=1
 seeds=""
+together=1
 exp_tag=""
 set=""
 

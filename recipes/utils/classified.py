@@ -61,11 +61,11 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
     rows = [head, ["---"] * len(head)]
     for name, runs in systems.items():
         predictions, scores = [each for each, _ in runs.values()], [each for _, each in runs.values()]
-        notes = [each["trained"] for each in scores]
+        notes = [each["trained"] for each in scores]  # of each run those of every network that decides in it
         rates = [100 * each["accuracy"] for each in scores]
         wrong, items = wrong_of(predictions)
         low, high = bootstrap_interval(wrong, items)
-        row = [name, f"{int(notes[0]['parameters']):,}", f"**{mean(rates):.2f}**",
+        row = [name, f"{sum(int(each['parameters']) for each in notes[0]):,}", f"**{mean(rates):.2f}**",
                f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", " ".join(f"{rate:.2f}" for rate in rates),
                f"{sum(wrong)} / {sum(items)}",
                f"{100 * mean(each['macro_f1'] for each in scores):.2f}",
@@ -73,7 +73,8 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
         if seconds:
             row.insert(2, f"{median(each['seconds'] for each in scores):.0f}")
         if dev:
-            row.insert(3 if seconds else 2, f"{100 - 100 * mean(float(each['dev_error']) for each in notes):.2f}")
+            errors = [float(each["dev_error"]) for members in notes for each in members]
+            row.insert(3 if seconds else 2, f"{100 - 100 * mean(errors):.2f}")
         if base:
             row.append(_difference(systems[base], runs) if name != base else "")
         rows.append(row)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Stages 2 to 5 of a recipe that classifies the items of several sets: sourced after recipe.sh. It uses their options sets, systems,
-# folds, seed, seeds, set, and
+# folds, seed, seeds, together, set, and
 #
 #   data, exp           the folder of the sets' tables, and the beginning of the names of runs
 #   with_dev            array of the sets with a dev table, on which weights are chosen; of the others the last epochs are averaged,
@@ -15,6 +15,10 @@ case $folds in
   yes | no) ;;
   *) die "--folds $folds: choose yes or no" ;;
 esac
+case $together in
+  "" | *[!0-9]* | 0*) die "--together $together: how many networks, 1 for none" ;;
+esac
+[ $((${#seeds[@]} % together)) -eq 0 ] || die "--together $together: ${#seeds[@]} seeds cannot be put into groups of $together"
 
 # arrange CONFIG SYSTEM
 arrange() {
@@ -35,17 +39,20 @@ train_classifier() {
     "${train_options[@]}" --set "seed=$3"
 }
 
-# score_classifier SET RUN TABLE
+# score_classifier SET RUN TABLE [MEMBER ...]: the run's own network, or the networks of these runs together
 score_classifier() {
-  log "$2"
-  asr classify evaluate --model "$2/model.safetensors" --table "$data/$1/$3.tsv" --out "$2/eval_$3"
+  local set=$1 run=$2 table=$3 member models=()
+  shift 3
+  for member in "${@:-$run}"; do models+=(--model "$member/model.safetensors"); done
+  log "$run"
+  asr classify evaluate "${models[@]}" --table "$data/$set/$table.tsv" --out "$run/eval_$table"
 }
 
 # has_dev SET
 has_dev() { case " ${with_dev[*]-} " in *" $1 "*) ;; *) return 1 ;; esac }
 
 classify_sets() {
-  local each system seed fold run dev runs columns
+  local each system seed fold run dev runs columns first members
   if [ "$folds" = yes ] && begin 2 "folds"; then
     for each in "${sets[@]}"; do
       if has_dev "$each"; then continue; fi
@@ -77,6 +84,10 @@ classify_sets() {
         for seed in "${seeds[@]}"; do
           score_classifier "$each" "$exp${each}_${system}_seed$seed" test
         done
+        for ((first = 0; together > 1 && first < ${#seeds[@]}; first += together)); do
+          members=("${seeds[@]:first:together}")
+          score_classifier "$each" "$exp${each}_${system}_x${together}_seed${members[0]}" test "${members[@]/#/$exp${each}_${system}_seed}"
+        done
       done
     done
   fi
@@ -88,6 +99,10 @@ classify_sets() {
       for system in "${systems[@]}"; do runs+=("$exp${each}_$system"_seed*); done
       if has_dev "$each"; then columns=(--dev); fi
       python recipes/utils/classified.py --title "$each, test" --against cnn ${columns[@]+"${columns[@]}"} "${runs[@]}"
+      [ "$together" -gt 1 ] || continue
+      runs=()
+      for system in "${systems[@]}"; do runs+=("$exp${each}_${system}_x$together"_seed*); done
+      python recipes/utils/classified.py --title "$each, test, $together networks together" --against "cnn_x$together" "${runs[@]}"
     done
   fi
 }

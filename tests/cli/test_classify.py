@@ -57,6 +57,18 @@ def test_predict_texts_and_tables(trained, monkeypatch, capsys, tmp_path):
     assert (tmp_path / "p.tsv").read_text().count("\n") == 2
 
 
+def test_several_models_decide_together(trained, monkeypatch, capsys, tmp_path):
+    _, table, model = trained
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(model.read_bytes())
+    both = ("--model", model, "--model", other)
+    assert here(monkeypatch, "classify", "evaluate", *both, "--table", table, "--out", tmp_path / "e") == 0
+    assert json.loads((tmp_path / "e/scores.json").read_text())["models"] == [str(model), str(other)]
+    assert here(monkeypatch, "classify", "predict", "--model", model, "--model", model, "a lovely film") == 2
+    assert "named twice" in capsys.readouterr().err
+    assert here(monkeypatch, "classify", "predict", "--model", model, "--model", tmp_path / "no.safetensors", "a lovely film") == 2
+
+
 @pytest.mark.parametrize("arguments", [
     ["evaluate", "--model", "no.safetensors", "--table", "no.tsv", "--out", "x"], ["predict", "--model", "MODEL"],
     ["predict", "--model", "MODEL", "text", "--table", "TABLE"], ["compare", "--a", "no.tsv", "--b", "no.tsv"],

@@ -110,12 +110,20 @@ def test_the_recipe_natops_from_corpus_to_table(gestures, tmp_path):
     assert first.returncode == 0, first.stderr
     for part in ("train", "test"):
         cut(project.root / f"data/natops/natops/{part}.tsv", 2)
-    done = project.run("natops", "--stage", 3, "--sets", "natops", "--systems", "concat", "--set", QUICK)
+    done = project.run("natops", "--stage", 3, "--sets", "natops", "--systems", "concat", "--set", QUICK, "--seeds", "4 2",
+                       "--together", 2)
     assert done.returncode == 0, done.stderr
-    scores = json.loads((project.root / "exp/natops/natops_concat_seed1/eval_test/scores.json").read_text())
+    scores = json.loads((project.root / "exp/natops/natops_concat_seed4/eval_test/scores.json").read_text())
     assert scores["items"] == 12 and len(scores["labels"]) == 6
-    assert "| natops_concat |" in done.stdout
+    together = json.loads((project.root / "exp/natops/natops_concat_x2_seed4/eval_test/scores.json").read_text())
+    assert together["models"] == [f"exp/natops/natops_concat_seed{seed}/model.safetensors" for seed in (4, 2)]
+    alone, both = (next(line.split("|") for line in done.stdout.splitlines() if f"| {name} |" in line)
+                   for name in ("natops_concat", "natops_concat_x2"))
+    assert int(both[2].replace(",", "")) == 2 * int(alone[2].replace(",", "")) and both[6].strip().endswith("/ 12")
     assert project.run("natops", "--stage", "three").returncode == 2
+    wrong = project.run("natops", "--stage", 3, "--seeds", "1 2 3", "--together", 2)
+    assert wrong.returncode == 1 and "--together 2: 3 seeds cannot be put into groups of 2" in wrong.stderr
+    assert project.run("natops", "--stage", 3, "--together", 0).returncode == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- sst2
@@ -244,7 +252,7 @@ def scored(folder: Path, right: list[bool]) -> Path:
     chances = np.array([[0.9, 0.1] if good else [0.1, 0.9] for good in right])
     predictions = Predictions([f"i{n}" for n in range(len(right))], ("a", "b"), chances, ["a"] * len(right))
     predictions.write(folder / "eval_test/predictions.tsv")
-    scores = score(*predictions.numbers, ("a", "b")).as_json() | {"trained": {"parameters": "1234"}}
+    scores = score(*predictions.numbers, ("a", "b")).as_json() | {"trained": [{"parameters": "1234"}]}
     (folder / "eval_test/scores.json").write_text(json.dumps(scores))
     return folder
 

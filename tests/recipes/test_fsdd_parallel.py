@@ -57,7 +57,7 @@ def fold(folder: Path, ids: list[str], right: int) -> Path:
     """The scored folder of a fold: so many of its items are right."""
     chances = np.array([[0.9, 0.1] if number < right else [0.2, 0.8] for number in range(len(ids))])
     Predictions(ids, ("x", "y"), chances, ["x"] * len(ids), [name[0] for name in ids]).write(folder / "predictions.tsv")
-    (folder / "scores.json").write_text(json.dumps({"trained": {"parameters": "7", "dev_error": str(right / 10)}}))
+    (folder / "scores.json").write_text(json.dumps({"trained": [{"parameters": "7", "dev_error": str(right / 10)}]}))
     return folder
 
 
@@ -65,7 +65,8 @@ def test_folds_are_joined_item_by_item(tmp_path):
     folds = [fold(tmp_path / "a", ["a1", "a2"], 1), fold(tmp_path / "b", ["b1", "b2"], 2)]
     assert joined.join(folds, tmp_path / "out") == 0.75
     scores = json.loads((tmp_path / "out/scores.json").read_text())
-    assert (scores["items"], scores["correct"], scores["trained"]["dev_error"], scores["trained"]["folds"]) == (4, 3, "0.15", "2")
+    trained, = scores["trained"]
+    assert (scores["items"], scores["correct"], trained["dev_error"], trained["folds"]) == (4, 3, "0.15", "2")
     assert read_predictions(tmp_path / "out/predictions.tsv").ids == ["a1", "a2", "b1", "b2"]
     with pytest.raises(DataError, match="an item is in two folds"):
         joined.join([folds[0], folds[0]], tmp_path / "twice")

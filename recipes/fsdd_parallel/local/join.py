@@ -35,7 +35,8 @@ def join(folders: list[Path], out: Path) -> float:
                         [group for part in parts for group in part.groups or []])
     scores = score(*whole.numbers, whole.labels, whole.groups)
     trained = [json.loads((folder / "scores.json").read_text(encoding="utf-8"))["trained"] for folder in folders]
-    notes = {**trained[0], "dev_error": f"{mean(float(each['dev_error']) for each in trained):.6g}", "folds": str(len(folders))}
+    notes = [{**members[0], "dev_error": f"{mean(float(each['dev_error']) for each in members):.6g}", "folds": str(len(folders))}
+             for members in zip(*trained, strict=True)]
     whole.write(out / "predictions.tsv")
     write_text(out / "scores.json", json.dumps(scores.as_json() | {"trained": notes}, ensure_ascii=False, indent=1) + "\n")
     return scores.accuracy

@@ -1,0 +1,88 @@
+"""Trained classifiers that decide together: the mean of their probabilities.
+
+Networks of other seeds, or of another build, err on other items; their mean errs less than they do one by one (Hansen and Salamon,
+"Neural network ensembles", IEEE PAMI 12, 1990; the mean of probabilities is the sum rule of Kittler et al., "On combining
+classifiers", IEEE PAMI 20, 1998).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asr.classification.config import ClassifyConfig
+from asr.classification.model import ClassifierModel, Progress, load_classifier
+from asr.classification.predictions import Predictions
+from asr.classification.table import ItemTable
+from asr.errors import ModelError, UsageError
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One classifier or several, of the same classes in the same order and of items with the same columns."""
+
+    members: tuple[ClassifierModel, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.members[0].labels
+
+    @property
+    def config(self) -> ClassifyConfig:
+        """The first one's: all read a table alike."""
+        return self.members[0].config
+
+    def predict(self, table: ItemTable, skip_bad: bool = False, progress: Progress | None = None) -> tuple[Predictions, ItemTable]:
+        """As `ClassifierModel.predict`. Each member reads the items in its own way; what one cannot read is in no result."""
+        found = []
+        for member in self.members:
+            predictions, table = member.predict(table, skip_bad, progress)
+            found.append(predictions)
+        last = found[-1]
+        chances = np.mean([_of(predictions, last.ids) for predictions in found], axis=0)
+        return Predictions(last.ids, self.labels, chances, last.references, last.groups), table
+
+
+def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu") -> Ensemble:
+    """Read model files.
+
+    Raises UsageError for none and for one that is named twice, ModelError as `load_classifier` does and for models that cannot
+    decide together: of other classes than the first, or of items with other columns.
+    """
+    if not paths:
+        raise UsageError("no model is named")
+    twice = [str(path) for path, count in Counter(Path(path).resolve() for path in paths).items() if count > 1]
+    if twice:
+        raise UsageError(f"named twice, which would count it double: {', '.join(twice)}")
+    members = tuple(load_classifier(path, device) for path in paths)
+    first = members[0]
+    for other in members[1:]:
+        if other.labels != first.labels:
+            raise ModelError(f"{other.path}: its classes ({_shown(other.labels)}) are not those of {first.path} "
+                             f"({_shown(first.labels)}): they cannot decide together")
+        if _columns(other) != _columns(first):
+            raise ModelError(f"{other.path}: it wants items of {_columns(other)}, {first.path} of {_columns(first)}: they cannot "
+                             "decide together")
+    return Ensemble(members)
+
+
+def _columns(member: ClassifierModel) -> str:
+    """What a member reads of a table, as text."""
+    columns = member.config.table
+    inputs = ", ".join(f"{source.kind} in column {source.source!r}" for source in member.config.inputs)
+    return f"{inputs} (id {columns.id!r}, label {columns.label!r}, group {columns.group!r})"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
+
+
+def _of(predictions: Predictions, ids: list[str]) -> np.ndarray:
+    """The probabilities of these items (N, C), in this order."""
+    at = {name: number for number, name in enumerate(predictions.ids)}
+    return predictions.probabilities[[at[name] for name in ids]]
