@@ -7,7 +7,6 @@ classifiers", IEEE PAMI 20, 1998).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +55,11 @@ def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu
     """
     if not paths:
         raise UsageError("no model is named")
-    twice = [str(path) for path, count in Counter(Path(path).resolve() for path in paths).items() if count > 1]
-    if twice:
-        raise UsageError(f"named twice, which would count it double: {', '.join(twice)}")
+    seen: set[Path] = set()
+    for path in paths:
+        if Path(path).resolve() in seen:
+            raise UsageError(f"{path}: named twice, and would count double; name each model once")
+        seen.add(Path(path).resolve())
     members = tuple(load_classifier(path, device) for path in paths)
     first = members[0]
     for other in members[1:]:
