@@ -20,6 +20,8 @@ from asr.classification.predictions import Predictions
 from asr.classification.table import ItemTable
 from asr.errors import ModelError, UsageError
 
+Models = str | Path | Sequence[str | Path]
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -47,12 +49,13 @@ class Ensemble:
         return Predictions(last.ids, self.labels, chances, last.references, last.groups), table
 
 
-def load_ensemble(paths: Sequence[str | Path], device: str | torch.device = "cpu") -> Ensemble:
-    """Read model files.
+def load_ensemble(models: Models, device: str | torch.device = "cpu") -> Ensemble:
+    """Read one model file or several.
 
     Raises UsageError for none and for one that is named twice, ModelError as `load_classifier` does and for models that cannot
     decide together: of other classes than the first, or of items with other columns.
     """
+    paths = [models] if isinstance(models, str | Path) else list(models)
     if not paths:
         raise UsageError("no model is named")
     seen: set[Path] = set()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.classification.ensemble import load_ensemble
+from asr.classification.ensemble import Models, load_ensemble
 from asr.classification.metrics import Scores, score
 from asr.classification.model import Progress
 from asr.classification.pictures import draw_confusion
@@ -17,7 +17,7 @@ from asr.errors import UsageError
 from asr.system import choose_device, write_text
 
 
-def evaluate(models: Sequence[str | Path], table: str | Path, out: str | Path, skip_bad: bool = False, device: str = "auto",
+def evaluate(models: Models, table: str | Path, out: str | Path, skip_bad: bool = False, device: str = "auto",
              progress: Progress | None = None) -> Scores:
     """Score a model on a table, or several that decide together.
 
@@ -41,7 +41,7 @@ def evaluate(models: Sequence[str | Path], table: str | Path, out: str | Path, s
     return scores
 
 
-def predict(models: Sequence[str | Path], inputs: str | Path | Sequence[str], skip_bad: bool = False, device: str = "auto",
+def predict(models: Models, inputs: str | Path | Sequence[str], skip_bad: bool = False, device: str = "auto",
             progress: Progress | None = None) -> Predictions:
     """Label the items of a table (a path), or inputs themselves: files, or texts. Labels that a table has are left aside.
 

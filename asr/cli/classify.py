@@ -12,8 +12,8 @@ from asr.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="One label for an item: sounds, videos, series of sensors, texts.")
 
-Models = Annotated[list[Path], typer.Option("--model", help="A model.safetensors that `asr classify train` wrote; of several, one "
-                                                            "--model each, the mean probability decides.")]
+ModelFiles = Annotated[list[Path], typer.Option("--model", help="A model.safetensors that `asr classify train` wrote; of several, "
+                                                                "one --model each, the mean probability decides.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out items that cannot be used, named and counted, instead of "
                                                           "stopping.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -52,7 +52,7 @@ def train(
 
 @app.command()
 def evaluate(
-    models: Models,
+    models: ModelFiles,
     table: Annotated[Path, typer.Option("--table", help="Table (tsv or csv) of items and labels.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for scores.json, classes.tsv, predictions.tsv and confusion.png.")],
     skip_bad: SkipBad = False,
@@ -77,7 +77,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    models: Models,
+    models: ModelFiles,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...",
                                                        help="Files, or for a model of texts the texts.")] = None,
     table: Annotated[Path | None, typer.Option("--table", help="Table of items, in place of inputs; labels are not looked "

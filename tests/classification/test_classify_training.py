@@ -39,7 +39,7 @@ def text_model(tables, tmp_path_factory):
     ("series", [*SERIES, "training.epochs=6"]), ("text", None), ("video", [*VIDEO, "training.epochs=10"])])
 def test_what_can_be_told_apart_is(tables, text_model, tmp_path, kind, overrides):
     model = run(tables[kind], tmp_path / "exp", *overrides) if overrides else text_model
-    scores = evaluate([model], tables[kind], tmp_path / "eval", device="cpu")
+    scores = evaluate(model, tables[kind], tmp_path / "eval", device="cpu")
     assert scores.accuracy == 1
     found = json.loads((tmp_path / "eval/scores.json").read_text())
     assert found["accuracy"] == 1 and found["skipped"] == 0 and found["trained"][0]["seed"] == "1"
@@ -60,7 +60,7 @@ def test_sounds(tmp_path):
     augment = "{volume_db: [-3, 3], spec_augment: {freq_masks: 1, freq_width: 3}}"
     model = run(table, tmp_path / "exp", f"inputs=[{{kind: audio, features: {{sample_rate: {RATE}, num_mel_bins: 20}}, "
                 f"augment: {augment}}}]", "model.conv.layers=[{channels: 4, stride: [2, 2]}]", *SMALL, "training.epochs=8")
-    assert predict([model], [str(tmp_path / "0.wav"), str(tmp_path / "1.wav")], device="cpu").predicted == ["lo", "hi"]
+    assert predict(model, [str(tmp_path / "0.wav"), str(tmp_path / "1.wav")], device="cpu").predicted == ["lo", "hi"]
 
 
 def test_two_inputs_a_branch_each(tables, tmp_path):
@@ -72,11 +72,11 @@ def test_two_inputs_a_branch_each(tables, tmp_path):
     table = write_rows(tables["video"].parent / "two.tsv", "id path label track", rows)
     model = run(table, tmp_path / "exp", "inputs=[{kind: video}, {kind: series, column: track}]", *VIDEO[1:], PARALLEL,
                 "model.fusion.level=utterance")
-    found = predict([model], table, device="cpu")
+    found = predict(model, table, device="cpu")
     assert len(found.ids) == 16 and found.references is None
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     with pytest.raises(UsageError, match="two inputs of every item"):
-        predict([model], ["0.mkv"], device="cpu")
+        predict(model, ["0.mkv"], device="cpu")
 
 
 # -------------------------------------------------------------------------------------------------------- law one
@@ -153,10 +153,10 @@ def test_the_model_file_is_all_that_is_needed(tmp_path):
     vectors.write_text("good " + "1 " * 12 + "\nbad " + "-1 " * 12 + "\n")
     model = run(table, tmp_path / "exp", *TEXT, f"inputs=[{{kind: text, text: {{dim: 12, vectors: {vectors}}}}}]")
     assert "vectors for 2 of" in (tmp_path / "exp/train.log").read_text()
-    before = predict([model], ["a good film"], device="cpu").probabilities
+    before = predict(model, ["a good film"], device="cpu").probabilities
     shutil.rmtree(tmp_path / "data")
     model.rename(tmp_path / "m.safetensors")
-    np.testing.assert_array_equal(predict([tmp_path / "m.safetensors"], ["a good film"], device="cpu").probabilities, before)
+    np.testing.assert_array_equal(predict(tmp_path / "m.safetensors", ["a good film"], device="cpu").probabilities, before)
 
 
 def test_files_of_other_tasks(text_model, tmp_path):
@@ -190,9 +190,9 @@ def test_all_that_cannot_be_read_is_named_before_training(tmp_path):
     assert log.count("left out: ") == 3 and "3 of 8 items left out" in log
 
     with pytest.raises(DataError, match="3 of 8 items cannot be used"):
-        evaluate([model], table, tmp_path / "eval", device="cpu")
+        evaluate(model, table, tmp_path / "eval", device="cpu")
     assert not (tmp_path / "eval").exists()
-    scores = evaluate([model], table, tmp_path / "eval", skip_bad=True, device="cpu")
+    scores = evaluate(model, table, tmp_path / "eval", skip_bad=True, device="cpu")
     assert scores.items == 5 and json.loads((tmp_path / "eval/scores.json").read_text())["skipped"] == 3
 
 
@@ -212,8 +212,8 @@ def test_what_cannot_be_learned_from(tables, tmp_path):
 
 def test_a_text_without_a_word(text_model):
     with pytest.raises(DataError, match=r"input 2: 2: no word in '\?!'"):
-        predict([text_model], ["fine", "?!"], device="cpu")
-    assert predict([text_model], ["fine", "?!"], skip_bad=True, device="cpu").ids == ["1"]
+        predict(text_model, ["fine", "?!"], device="cpu")
+    assert predict(text_model, ["fine", "?!"], skip_bad=True, device="cpu").ids == ["1"]
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -243,6 +243,6 @@ def test_rare_classes_may_count_as_much(tables):
 def test_a_bag_of_words_needs_a_projection_and_nothing_else(tables, tmp_path):
     bag = [TEXT[0], "model={conv: {over: time, layers: []}, rnn: {layers: 0}, projection: 8}", *SMALL[1:], "training.epochs=6"]
     model = run(tables["text"], tmp_path / "exp", *bag)
-    chances = predict([model], ["film fine a", "a fine film"], device="cpu").probabilities
+    chances = predict(model, ["film fine a", "a fine film"], device="cpu").probabilities
     assert chances[0, 1] > 0.5 < chances[1, 1]
     assert load_classifier(model).network.classifier.encoder.context.rnn is None
