@@ -4,8 +4,8 @@
 
 Each folder is a run, <name>_seed<N>, that `asr classify evaluate` scored into its folder --part (eval_test). Runs that differ only
 in the seed are one system: its row has the mean of their accuracies, its interval (the bootstrap over items, or groups, with all
-runs on each), every run's own, wrong answers of all runs together, and the difference from the system that --against names, with
-the interval of the same bootstrap, paired. --label-parts shape,motion also prints how often these parts of a label are right, of
+runs on each), every run's own (of more than ten their range and deviation), wrong answers of all runs together, and the difference
+from the system that --against names, with the interval of the same bootstrap, paired. --label-parts shape,motion also prints how often these parts of a label are right, of
 "ring-left" that of "ring" and of "left".
 """
 
@@ -16,7 +16,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
         wrong, items = wrong_of(predictions)
         low, high = bootstrap_interval(wrong, items)
         row = [name, f"{sum(int(each['parameters']) for each in notes[0]):,}", f"**{mean(rates):.2f}**",
-               f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", " ".join(f"{rate:.2f}" for rate in rates),
+               f"{100 * (1 - high):.2f} to {100 * (1 - low):.2f}", _each(rates),
                f"{sum(wrong)} / {sum(items)}",
                f"{100 * mean(each['macro_f1'] for each in scores):.2f}",
                *(f"{100 * mean(_of_part(each, number) for each in predictions):.1f}" for number in range(len(named)))]
@@ -79,6 +79,13 @@ def table(systems: dict[str, Runs], against: str | None = None, parts: str | Non
             row.append(_difference(systems[base], runs) if name != base else "")
         rows.append(row)
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def _each(rates: list[float]) -> str:
+    """Every run's accuracy; of more than ten runs how they lie."""
+    if len(rates) <= 10:
+        return " ".join(f"{rate:.2f}" for rate in rates)
+    return f"{len(rates)}: {min(rates):.2f} to {max(rates):.2f}, deviation {stdev(rates):.2f}"
 
 
 def wrong_of(runs: list[Predictions]) -> tuple[list[int], list[int]]:

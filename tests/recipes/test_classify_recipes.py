@@ -271,6 +271,13 @@ def test_the_table_counts_runs_and_compares(tmp_path, capsys):
         classified.read_runs([scored(tmp_path / "odd", [True])], "eval_test")
 
 
+def test_of_many_runs_the_table_says_how_they_lie(tmp_path):
+    runs = [scored(tmp_path / f"x_cnn_seed{n}", [True] * n + [False] * (20 - n)) for n in range(5, 16)]
+    rates = [5 * n for n in range(5, 16)]
+    row = classified.table(classified.read_runs(runs, "eval_test")).splitlines()[-1]
+    assert f"| 11: 25.00 to 75.00, deviation {np.std(rates, ddof=1):.2f} | 110 / 220 |" in row
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/conf/*.yaml")), ids=lambda path: f"{path.parts[-3]}/{path.name}")
 def test_trainings_of_recipes_use_one_thread(path):
     """Recurrent networks this small lose time to a second thread."""
