@@ -1,7 +1,8 @@
 """Two classifiers on the same items: which is better, and is it real. Imports without torch.
 
-Of each system several runs (seeds) may be given. The bootstrap draws items (or groups) and takes all runs of both systems on
-them, so its interval is that of the mean over just these runs on another test set; how far runs differ stands beside it.
+Of each system several runs (seeds) may be given. The paired bootstrap draws items (or groups) and takes all runs of both systems on
+them, so its interval is that of the mean over just these runs on another test set. Where both have several, a second interval draws
+runs as well: what to expect of other seeds. The verdict is by that one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from asr.classification.metrics import units_of
 from asr.classification.predictions import Predictions
 from asr.errors import DataError
 from asr.scoring.comparison import PairedBootstrap, paired_bootstrap
+from asr.scoring.intervals import crossed_interval
+from asr.scoring.scores import Interval
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class McNemar:
 class Comparison:
     """Accuracies are fractions, one a run; ``difference`` is the second's mean less the first's: positive speaks for the second.
 
-    ``bootstrap.interval`` is that of the difference. ``mcnemar`` holds a test for each pair of runs, in the order given; it is
+    ``bootstrap.interval`` is that of the difference for just these runs, ``crossed`` the one for other runs as well; None where a
+    system has a single run. ``mcnemar`` holds a test for each pair of runs, in the order given; it is
     empty where the systems have different numbers of runs.
     """
 
@@ -46,6 +50,7 @@ class Comparison:
     unit: str
     units: int
     bootstrap: PairedBootstrap
+    crossed: Interval | None
     mcnemar: list[McNemar]
 
     @property
@@ -54,7 +59,8 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         return {"names": list(self.names), "accuracies": list(self.accuracies), "difference": self.difference,
-                "interval": list(self.bootstrap.interval), "p": self.bootstrap.p, "unit": self.unit, "units": self.units,
+                "interval": list(self.bootstrap.interval), "interval_with_other_runs": self.crossed and list(self.crossed),
+                "p": self.bootstrap.p, "unit": self.unit, "units": self.units,
                 "mcnemar": [{"first_only": each.first_only, "second_only": each.second_only, "p": each.p} for each in self.mcnemar]}
 
     def describe(self) -> str:
@@ -67,6 +73,9 @@ class Comparison:
         lines += [f"difference {100 * self.difference:+.2f} points ({self.names[1]} less {self.names[0]})",
                   f"paired bootstrap over {self.units} {self.unit}s: 95 % interval [ {low:+.2f}, {high:+.2f} ], "
                   f"p {_p(self.bootstrap.p)}"]
+        if self.crossed:
+            low, high = (100 * edge for edge in self.crossed)
+            lines.append(f"with other runs of both as well: 95 % interval [ {low:+.2f}, {high:+.2f} ]")
         lines += [f"McNemar, run {number}: {test.first_only} items only {self.names[0]} gets right, {test.second_only} only "
                   f"{self.names[1]}: p {_p(test.p)}" for number, test in enumerate(self.mcnemar, start=1)]
         if low <= 0 <= high:
@@ -88,9 +97,13 @@ def compare(first: Sequence[Predictions], second: Sequence[Predictions], names: 
     unit, members = units_of(runs[0].groups, len(runs[0].ids))
     differences = np.bincount(members, weights=wrong[0] - wrong[1]).round(12)  # so that units that are alike are seen to be
     bootstrap = paired_bootstrap(differences.tolist(), np.bincount(members).tolist())
+    crossed = None
+    if min(len(ours), len(theirs)) > 1:
+        first_wrong, second_wrong = (np.array([np.bincount(members, weights=~run) for run in system]) for system in (ours, theirs))
+        crossed = crossed_interval(first_wrong, second_wrong, np.bincount(members))
     tests = [mcnemar(one, other) for one, other in zip(ours, theirs)] if len(ours) == len(theirs) else []
     return Comparison(names, ([float(run.mean()) for run in ours], [float(run.mean()) for run in theirs]), unit,
-                      len(differences), bootstrap, tests)
+                      len(differences), bootstrap, crossed, tests)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:

@@ -5,8 +5,9 @@
 Each folder is a run, <name>_seed<N>, that `asr classify evaluate` scored into its folder --part (eval_test). Runs that differ only
 in the seed are one system: its row has the mean of their accuracies, its interval (the bootstrap over items, or groups, with all
 runs on each), every run's own (of more than ten their range and deviation), wrong answers of all runs together, and the difference
-from the system that --against names, with the interval of the same bootstrap, paired. --label-parts shape,motion also prints how often these parts of a label are right, of
-"ring-left" that of "ring" and of "left".
+from the system that --against names, with the interval of the same bootstrap, paired, and where both have several runs, after a
+semicolon, the interval with other runs of both as well. --label-parts shape,motion also prints how often these parts of a label are
+right, of "ring-left" that of "ring" and of "left".
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def _of_part(run: Predictions, number: int) -> float:
 def _difference(base: Runs, runs: Runs) -> str:
     found = compare([each for each, _ in base.values()], [each for each, _ in runs.values()])
     low, high = (100 * edge for edge in found.bootstrap.interval)
-    return f"{100 * found.difference:+.2f} ({low:+.2f} to {high:+.2f})"
+    others = "" if found.crossed is None else "; {:+.2f} to {:+.2f}".format(*(100 * edge for edge in found.crossed))
+    return f"{100 * found.difference:+.2f} ({low:+.2f} to {high:+.2f}{others})"
 
 
 def main() -> int:

@@ -7,7 +7,8 @@ only in the seed form a group. With several seeds a group ends in a row of its m
 (the folds of leave-one-out) the table ends with the mean of the groups' means.
 
 With --against NAME the groups are systems on the same utterances, in the order given: the last row of each has its difference
-from the group of that name, over the seeds that both have, and the 95 % interval of the paired bootstrap of `asr compare`.
+from the group of that name, over the seeds that both have, and the 95 % interval of the paired bootstrap of `asr compare`: of these
+seeds on other utterances, not of other seeds.
 """
 
 from __future__ import annotations

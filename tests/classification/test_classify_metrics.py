@@ -150,7 +150,19 @@ def test_several_runs_are_taken_together():
     wide = lambda c: c.bootstrap.interval[1] - c.bootstrap.interval[0]  # noqa: E731
     assert wide(found) < wide(single)  # the mean of three runs says more
     assert compare(runs[0], runs[1][:1]).mcnemar == []
+    assert single.crossed is None and compare(runs[0], runs[1][:1]).crossed is None and "other runs" not in single.describe()
+    assert found.as_json()["interval_with_other_runs"] == list(found.crossed) and "with other runs of both" in found.describe()
     assert found.as_json()["mcnemar"][0]["p"] == found.mcnemar[0].p
+
+
+def test_runs_that_differ_show_no_difference_of_systems():
+    """One run of five is much worse: of just these runs a difference is shown, of others none."""
+    rng = np.random.default_rng(1)
+    good = [predictions((rng.random(400) < 0.9).tolist()) for _ in range(9)]
+    odd = predictions((rng.random(400) < 0.6).tolist())
+    found = compare(good[:5], [*good[5:], odd], ("A", "B"))
+    assert found.bootstrap.interval[1] < 0 < found.crossed[1] and found.crossed[0] < found.bootstrap.interval[0]
+    assert "No difference shown" in found.describe()
 
 
 def test_groups_and_order_of_items():
