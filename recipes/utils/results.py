@@ -7,8 +7,8 @@ only in the seed form a group. With several seeds a group ends in a row of its m
 (the folds of leave-one-out) the table ends with the mean of the groups' means.
 
 With --against NAME the groups are systems on the same utterances, in the order given: the last row of each has its difference
-from the group of that name, over the seeds that both have, and the 95 % interval of the paired bootstrap of `asr compare`: of these
-seeds on other utterances, not of other seeds.
+from the group of that name, over the seeds that both have, and the 95 % interval of the paired bootstrap of `asr compare`, and,
+where there are several seeds, after a semicolon, the interval with other runs of both as well.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from asr.errors import AsrError
+import numpy as np
+
+from asr.errors import AsrError, DataError
 from asr.scoring.comparison import compare, paired_bootstrap
 from asr.scoring.files import load_scores
+from asr.scoring.intervals import crossed_interval
 
 COLUMNS = ("run", "seed", "WER %", "errors / words", "ins", "del", "sub", "95 % interval")
 
@@ -68,21 +71,29 @@ def table(groups: dict[str, Runs], against: str | None = None) -> str:
 
 
 def _difference(base: Runs, runs: Runs) -> str:
-    """How many points of WER the runs have more than those of the base with the same seeds, and the paired interval of it."""
-    units: dict[str, list[int]] = {}  # speaker, or utterance -> errors more than the base, words of the reference
-    for seed in base.keys() & runs.keys():
-        ours, theirs = (load_scores(each[seed][0]) for each in (runs, base))
-        compare(ours, theirs, ("the run", "the one it is compared with"))  # refuses other utterances, rules and normalisers
-        words = {each.id: each.words for each in theirs.per_utterance}
-        for unit, members in ours.units.items():
-            counted = units.setdefault(unit, [0, 0])
-            counted[0] += sum(each.words.errors - words[each.id].errors for each in members)
-            counted[1] += sum(each.words.reference for each in members)
-    if not units:
+    """How many points of WER the runs have more than those of the base with the same seeds, the paired interval of it, and, with
+    several seeds, the interval with other runs as well."""
+    # Of each seed the errors in every speaker or utterance, and the words of the reference.
+    ours, theirs, words, names = [], [], [], set()
+    for seed in sorted(base.keys() & runs.keys()):
+        scored, other = (load_scores(each[seed][0]) for each in (runs, base))
+        compare(scored, other, ("the run", "the one it is compared with"))  # refuses other utterances, rules and normalisers
+        errors = {each.id: each.words.errors for each in other.per_utterance}
+        units = [members for _, members in sorted(scored.units.items())]
+        names.add(tuple(each.id for members in units for each in members))
+        ours.append([sum(each.words.errors for each in members) for members in units])
+        theirs.append([sum(errors[each.id] for each in members) for members in units])
+        words.append([sum(each.words.reference for each in members) for members in units])
+    if not words:
         return "no seed in common"
-    errors, references = zip(*units.values())
-    low, high = (100 * edge for edge in paired_bootstrap(errors, references).interval)
-    return f"{100 * sum(errors) / sum(references):+.2f} ({low:+.2f} to {high:+.2f})"
+    if len(names) > 1:
+        raise DataError("the seeds were scored on other utterances than each other; score all of them on the same ones")
+    more, references = np.subtract(ours, theirs).sum(axis=0), np.sum(words, axis=0)
+    intervals = [paired_bootstrap(more.tolist(), references.tolist()).interval]
+    if len(words) > 1:
+        intervals.append(crossed_interval(np.array(ours), np.array(theirs), references / len(words)))
+    shown = "; ".join(f"{100 * low:+.2f} to {100 * high:+.2f}" for low, high in intervals)
+    return f"{100 * more.sum() / references.sum():+.2f} ({shown})"
 
 
 def _row(name: str, seed: int, scores: dict[str, Any]) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stand_in import load_script
 
 from asr.errors import DataError
 from asr.scoring import compare, score
 from asr.scoring.files import load_scores, write_scores
+from asr.scoring.intervals import crossed_interval
 
 results = load_script("recipes/utils/results.py")
 
@@ -84,6 +86,13 @@ def test_seeds_are_compared_with_their_like_and_drawn_together(tmp_path):
     words = sum(len(text.split()) for text in TEXTS.values())
     assert lines[4].startswith("| whole | mean of 2") and lines[4].endswith("|  |")
     assert lines[8].startswith("| less | mean of 3") and f"| {100 * 2 / (2 * words):+.2f} (" in lines[8]
+    per_speaker = [2 * len(TEXTS[f"s{n}-0"].split()) for n in range(4)]
+    less, whole = np.array([[1, 1, 0, 0], [0, 0, 1, 0]]), np.array([[1, 0, 0, 0], [0, 0, 0, 0]])  # seeds 1 and 2, four speakers
+    low, high = crossed_interval(less, whole, np.array(per_speaker))
+    assert lines[8].endswith(f"; {100 * low:+.2f} to {100 * high:+.2f}) |") and lines[8].count(" to ") == 3
+    other = [_said(tmp_path / "x", f"{name}_seed2", "", {"s0-0": "one two"}) for name in ("whole", "less")]
+    with pytest.raises(DataError, match="the seeds were scored on other utterances"):
+        results.table(results.read_scores([folders[0], folders[2], *other]), against="whole")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):
