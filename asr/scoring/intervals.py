@@ -76,7 +76,8 @@ def crossed_interval(first: np.ndarray, second: np.ndarray, references: np.ndarr
     inference with complex survey data", JASA 83, 1988).
 
     Args:
-        first, second: (R, U) and (S, U), errors of each run in each unit. R and S need not be equal.
+        first, second: (R, U) and (S, U), errors of each run in each unit. R and S need not be equal. A run is one network on all
+            units: where every unit has a network of its own, as with leave-one-out, `bootstrap_interval` has their spread already.
         references: (U,) reference items of each unit.
         confidence, replicates, seed: as for `bootstrap_interval`.
 

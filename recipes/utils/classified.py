@@ -6,8 +6,8 @@ Each folder is a run, <name>_seed<N>, that `asr classify evaluate` scored into i
 in the seed are one system: its row has the mean of their accuracies, its interval (the bootstrap over items, or groups, with all
 runs on each), every run's own (of more than ten their range and deviation), wrong answers of all runs together, and the difference
 from the system that --against names, with the interval of the same bootstrap, paired, and where both have several runs, after a
-semicolon, the interval with other runs of both as well. --label-parts shape,motion also prints how often these parts of a label are
-right, of "ring-left" that of "ring" and of "left".
+semicolon, the interval with other runs of both as well (not of joined folds, where each is a training of its own). --label-parts
+shape,motion also prints how often these parts of a label are right, of "ring-left" that of "ring" and of "left".
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _of_part(run: Predictions, number: int) -> float:
 def _difference(base: Runs, runs: Runs) -> str:
     found = compare([each for each, _ in base.values()], [each for each, _ in runs.values()])
     low, high = (100 * edge for edge in found.bootstrap.interval)
-    others = "" if found.crossed is None else "; {:+.2f} to {:+.2f}".format(*(100 * edge for edge in found.crossed))
+    # Where every fold is a training of its own, the spread between trainings is among what the first interval draws already.
+    folded = any("folds" in trained for _, scores in runs.values() for trained in scores["trained"])
+    others = "" if found.crossed is None or folded else "; {:+.2f} to {:+.2f}".format(*(100 * edge for edge in found.crossed))
     return f"{100 * found.difference:+.2f} ({low:+.2f} to {high:+.2f}{others})"
 
 

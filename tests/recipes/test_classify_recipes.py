@@ -271,6 +271,17 @@ def test_the_table_counts_runs_and_compares(tmp_path, capsys):
         classified.read_runs([scored(tmp_path / "odd", [True])], "eval_test")
 
 
+def test_a_difference_of_several_runs_has_two_intervals_but_for_joined_folds(tmp_path):
+    runs = [scored(tmp_path / f"x_{name}_seed{seed}", [True] * right + [False] * (20 - right))
+            for name, seed, right in (("cnn", 1, 10), ("cnn", 2, 14), ("sum", 1, 13), ("sum", 2, 15))]
+    # That of the accuracy is one more.
+    assert classified.table(classified.read_runs(runs, "eval_test"), "cnn").splitlines()[-1].count(" to ") == 3
+    for run in runs:
+        path = run / "eval_test/scores.json"
+        path.write_text(path.read_text().replace('"parameters"', '"folds": "6", "parameters"'))
+    assert classified.table(classified.read_runs(runs, "eval_test"), "cnn").splitlines()[-1].count(" to ") == 2
+
+
 def test_of_many_runs_the_table_says_how_they_lie(tmp_path):
     runs = [scored(tmp_path / f"x_cnn_seed{n}", [True] * n + [False] * (20 - n)) for n in range(5, 16)]
     rates = [5 * n for n in range(5, 16)]
