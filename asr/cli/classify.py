@@ -119,6 +119,8 @@ def compare(
 ) -> None:
     """Which of two classifiers is better, and is it real: paired bootstrap and McNemar's exact test on the same items.
 
+    With several runs (seeds) of both, a second interval says what to expect of other runs, and the verdict is by it.
+
     \b
     Example:
       asr classify compare --a exp/natops/natops_cnn_seed1/eval_test/predictions.tsv --name-a CNN \\
