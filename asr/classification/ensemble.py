@@ -1,6 +1,6 @@
 """Trained classifiers that decide together: the mean of their probabilities.
 
-Networks of other seeds, or of another build, err on other items; their mean errs less than they do one by one (Hansen and Salamon,
+Networks of other seeds, or of another build, err on other items; their mean mostly errs less than they do one by one (Hansen and Salamon,
 "Neural network ensembles", IEEE PAMI 12, 1990; the mean of probabilities is the sum rule of Kittler et al., "On combining
 classifiers", IEEE PAMI 20, 1998).
 """
@@ -17,7 +17,7 @@ import torch
 from asr.classification.config import ClassifyConfig
 from asr.classification.model import ClassifierModel, Progress, load_classifier
 from asr.classification.predictions import Predictions
-from asr.classification.table import ItemTable
+from asr.classification.table import ItemTable, shown
 from asr.errors import ModelError, UsageError
 
 Models = str | Path | Sequence[str | Path]
@@ -67,8 +67,8 @@ def load_ensemble(models: Models, device: str | torch.device = "cpu") -> Ensembl
     first = members[0]
     for other in members[1:]:
         if other.labels != first.labels:
-            raise ModelError(f"{other.path}: its classes ({_shown(other.labels)}) are not those of {first.path} "
-                             f"({_shown(first.labels)}): they cannot decide together")
+            raise ModelError(f"{other.path}: its classes ({shown(other.labels)}) are not those of {first.path} "
+                             f"({shown(first.labels)}): they cannot decide together")
         if _columns(other) != _columns(first):
             raise ModelError(f"{other.path}: it wants items of {_columns(other)}, {first.path} of {_columns(first)}: they cannot "
                              "decide together")
@@ -80,10 +80,6 @@ def _columns(member: ClassifierModel) -> str:
     columns = member.config.table
     inputs = ", ".join(f"{source.kind} in column {source.source!r}" for source in member.config.inputs)
     return f"{inputs} (id {columns.id!r}, label {columns.label!r}, group {columns.group!r})"
-
-
-def _shown(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
 
 
 def _of(predictions: Predictions, ids: list[str]) -> np.ndarray:

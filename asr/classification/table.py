@@ -176,12 +176,16 @@ def _faults(items: Sequence[Item], config: ClassifyConfig, labels: Sequence[str]
                 yield Fault(item, f"no such file: {value}")
 
 
+def shown(labels: Sequence[str]) -> str:
+    """The classes for a message, the first twelve of many."""
+    return ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
+
+
 def _unknown(label: str, labels: Sequence[str]) -> str:
     import difflib
 
     close = difflib.get_close_matches(label, labels, n=1)
-    shown = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
-    return f"unknown {label!r}: not a label of the training table ({shown})" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"unknown {label!r}: not a label of the training table ({shown(labels)})" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _is_number(text: str) -> bool:
