@@ -1,7 +1,7 @@
 """Trained classifiers that decide together: the mean of their probabilities.
 
-Networks of other seeds, or of another build, err on other items; their mean mostly errs less than they do one by one (Hansen and Salamon,
-"Neural network ensembles", IEEE PAMI 12, 1990; the mean of probabilities is the sum rule of Kittler et al., "On combining
+Networks of other seeds, or of another build, err on other items; their mean mostly errs less than they do one by one (Hansen and
+Salamon, "Neural network ensembles", IEEE PAMI 12, 1990; the mean of probabilities is the sum rule of Kittler et al., "On combining
 classifiers", IEEE PAMI 20, 1998).
 """
 

@@ -185,7 +185,8 @@ def _unknown(label: str, labels: Sequence[str]) -> str:
     import difflib
 
     close = difflib.get_close_matches(label, labels, n=1)
-    return f"unknown {label!r}: not a label of the training table ({shown(labels)})" + (f"; did you mean {close[0]!r}?" if close else "")
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown {label!r}: not a label of the training table ({shown(labels)}){guess}"
 
 
 def _is_number(text: str) -> bool:
