@@ -40,7 +40,7 @@ recipes() {
   local script
   for script in "$root"/recipes/*/run.sh; do
     [ -f "$script" ] || continue
-    printf '  %-12s %s\n' "$(basename "$(dirname "$script")")" "$(sed -n '2s/^# *//p' "$script")"
+    printf '  %-16s %s\n' "$(basename "$(dirname "$script")")" "$(sed -n '2s/^# *//p' "$script")"
   done
 }
 
