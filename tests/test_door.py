@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> ProjectCopy:
 def test_help_lists_the_commands_and_every_recipe(project):
     done = project.run("--help")
     assert done.returncode == 0
-    for word in ("./run.sh test", "./run.sh setup", "ASR_VENV", "toy          A recipe for tests."):
+    for word in ("./run.sh test", "./run.sh setup", "ASR_VENV", "toy              A recipe for tests."):
         assert word in done.stdout
     for recipe in ROOT.glob("recipes/*/run.sh"):
         assert f"  {recipe.parent.name} " in done.stdout
