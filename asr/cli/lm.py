@@ -18,7 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="n-gram language models: build, per
 
 Text = Annotated[Path, typer.Option(help="Text: one sentence a line, words with spaces between them.")]
 Kaldi = Annotated[bool, typer.Option("--kaldi", help="The text is a Kaldi `text` file: an id stands before each sentence.")]
-Normalizer = Annotated[str, typer.Option(help="Applied to every sentence first: none, nfc or basic.")]
+Normalizer = Annotated[str, typer.Option(help="Applied to every sentence first: none, nfc, basic, english, or another that "
+                                              "docs/tokens.md has.")]
 Tokens = Annotated[Path | None, typer.Option("--tokenizer", help="Folder of a tokenizer (`asr tokenizer`): a model of its "
                                                                  "tokens, not of words.")]
 

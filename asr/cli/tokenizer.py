@@ -27,7 +27,8 @@ def command(
     vocab_size: Annotated[int | None, typer.Option(min=4, help="bpe: number of tokens, the blank counted.")] = None,
     lexicon: Annotated[Path | None, typer.Option(help="phone: pronunciations, `word phone phone ...` a line (Kaldi's "
                                                       "lexicon.txt), or a dictionary in the CMU form.")] = None,
-    normalizer: Annotated[str, typer.Option(help="Applied to every text first: none, nfc or basic.")] = "none",
+    normalizer: Annotated[str, typer.Option(help="Applied to every text first: none, nfc, basic, english, or another that "
+                                                 "docs/tokens.md has.")] = "none",
     unk: Annotated[bool, typer.Option("--unk", help="Add a token for characters that the text does not hold, or words "
                                                       "that the lexicon does not.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="The file holds text alone, without ids.")] = False,

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from asr.ctc.trie import Trie, build_trie, group
 from asr.errors import DataError
 from asr.text import BpeTokenizer, PhoneTokenizer, Tokenizer
-from asr.text.tables import read_lines, words
+from asr.text.phones import lexicon_lines
+from asr.text.tokenizer import UNK
 
 SPACE = "<space>"  # the name of the character tokenizer's space
 BOUNDARY = 0  # the symbol between words; those that spell start at 1
 SHOWN = 20
+NO_LETTER = "\uffff"  # what an unknown token adds to a spelling: no word has it, Unicode keeps it out of texts
 
 _log = logging.getLogger("asr")
 
@@ -80,6 +82,8 @@ class Lexicon:
         if isinstance(tokenizer, PhoneTokenizer):
             return cls._pronounced(vocabulary, tokenizer, closed)
         texts = [tokenizer.decode([token]) for token in range(tokenizer.vocab_size)]
+        if tokenizer.unk:
+            texts[tokenizer.tokens.index(UNK)] = NO_LETTER  # the letters of its name would pass for letters that a token spells
         mark = "\u2581" if isinstance(tokenizer, BpeTokenizer) else SPACE
         starts = [name.startswith(mark) and token > 0 for token, name in enumerate(tokenizer.tokens)]
         symbol_of = {character: number for number, character in enumerate(sorted(set("".join(texts))), start=BOUNDARY + 1)}
@@ -110,7 +114,7 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: str | Path, tokens: Sequence[str], separator: str = SPACE) -> Lexicon:
-        """A closed lexicon from a file like Kaldi's ``lexicon.txt``: a line a spelling, ``word token token ...``.
+        """A closed lexicon from a file: a line a spelling, ``word token token ...`` (Kaldi's ``lexicon.txt``), or in the CMU form.
 
         ``tokens``: the names of all tokens, the blank first (``tokenizer.tokens``). A separator that is among the tokens must
         stand between words; it may end the spellings of the file. Without one, and in a file of pieces, each spelling simply
@@ -120,10 +124,7 @@ class Lexicon:
         index = {name: number for number, name in enumerate(tokens) if number}
         spellings: dict[tuple[str, tuple[int, ...]], None] = {}
         missing: dict[str, list[str]] = {}
-        for number, line in read_lines(path):
-            if not (parts := words(line)):
-                continue
-            word, *names = parts
+        for number, word, names in lexicon_lines(path, comments="#" not in index):
             if names and names[-1] == separator:
                 names.pop()
             if not names:

@@ -117,8 +117,8 @@ def _choose(backend: str, logits: Tensor, longest: int) -> str:
 def _torch_losses(logits: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int) -> Tensor:
     """Losses (B,) by torch's own CTC, with gradients that are numbers where it gives NaN.
 
-    Its gradient fails at log-probabilities of -inf, which are made very small here (sums of them stay exact), and at
-    targets that are impossible, to whose losses no gradient is let through.
+    Its gradient fails at log-probabilities of -inf, which are made very small here (sums of them stay exact), at targets that are
+    impossible, to whose losses no gradient is let through, and at what is no number in frames past the length, which are emptied.
     """
     frames, batch, _ = logits.shape
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
@@ -128,7 +128,8 @@ def _torch_losses(logits: Tensor, targets: Tensor, input_lengths: Tensor, target
     if not frames or not batch:
         return torch.where(short, torch.inf, logits.sum(dim=(0, 2), dtype=dtype))  # a sum of nothing, for autograd's sake
     with torch.autocast(logits.device.type, enabled=False):
-        log_probs = torch.log_softmax(logits, dim=-1, dtype=dtype).clamp(min=IMPOSSIBLE)
+        padding = torch.arange(frames, device=logits.device)[:, None] >= input_lengths.to(logits.device)  # (T, B)
+        log_probs = torch.log_softmax(logits.masked_fill(padding[:, :, None], 0.0), dim=-1, dtype=dtype).clamp(min=IMPOSSIBLE)
         losses = F.ctc_loss(log_probs, padded, input_lengths.long(), target_lengths.long(), blank, "none", zero_infinity=True)
     return torch.where(short | (losses > -0.5 * IMPOSSIBLE), torch.inf, losses)
 

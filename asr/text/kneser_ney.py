@@ -26,7 +26,7 @@ from itertools import chain, pairwise, repeat
 import numpy as np
 
 from asr.errors import DataError, UsageError
-from asr.text.ngram import NgramLM, refuse_text, words_of
+from asr.text.ngram import NgramLM, marked_ends, refuse_text, words_of
 from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable, keys
 
 _SPECIAL = [UNK, BOS, EOS]  # ids 0, 1 and 2
@@ -127,8 +127,7 @@ def _encode(lines: Iterable[str], vocabulary: Iterable[str] | None) -> tuple[lis
     for number, line in enumerate(lines, start=1):
         words = words_of(line)
         if BOS in words or EOS in words:
-            raise DataError(f"line {number} of the text holds {BOS} or {EOS}, which mark the ends of sentences and are added "
-                            "to every line; remove them")
+            raise marked_ends(number)
         ids.append(bos)
         ids.extend(map(index.__getitem__, words))
         ids.append(eos)

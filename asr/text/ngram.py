@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,12 +48,12 @@ class Perplexity:
     @property
     def perplexity(self) -> float:
         """Unknown words counted, with the probability of ``<unk>``: comparable only between models of one vocabulary."""
-        return 10 ** (-self.log10_prob / self.words)
+        return _power_of_ten(-self.log10_prob / self.words)
 
     @property
     def perplexity_known(self) -> float:
         """Over known words and sentence ends alone."""
-        return 10 ** (-self.log10_prob_known / (self.words - self.unknown))
+        return _power_of_ten(-self.log10_prob_known / (self.words - self.unknown))
 
 
 class NgramLM:
@@ -114,7 +116,7 @@ class NgramLM:
     def perplexity(self, sentences: Iterable[str]) -> Perplexity:
         """The perplexity of a text of one sentence a line; an empty line is an empty sentence.
 
-        Raises DataError if there is no line, UsageError for one text in place of lines.
+        Raises DataError if there is no line or one that marks its own ends, UsageError for one text in place of lines.
         """
         from asr.text.ngram_query import score_words
 
@@ -122,8 +124,10 @@ class NgramLM:
         encoded = [self.encode(sentence) for sentence in sentences]
         if not encoded:
             raise DataError("perplexity is undefined: the text has no line")
-        ids = np.concatenate(encoded)
-        words, ends = score_words(self.arrays, ids, np.cumsum([0, *map(len, encoded)]), True, True)
+        ids, bounds = np.concatenate(encoded), np.cumsum([0, *map(len, encoded)])
+        if len(marks := np.flatnonzero((ids == self.bos) | (ids == self.eos))):
+            raise marked_ends(int(np.searchsorted(bounds, marks[0], side="right")))
+        words, ends = score_words(self.arrays, ids, bounds, True, True)
         unknown = (ids < 0) | (ids == self.unk)
         total = float(words.sum() + ends.sum())
         return Perplexity(len(ends), len(words) + len(ends), int(unknown.sum()), total, total - float(words[unknown].sum()))
@@ -134,6 +138,16 @@ def refuse_text(lines: object, name: str) -> None:
     if isinstance(lines, (str, bytes)):
         raise UsageError(f"{name}: expected lines, a list or an open file, not one text; write `text.splitlines()` or "
                          "`open(path)`")
+
+
+def marked_ends(number: int) -> DataError:
+    """What to raise for a line of a text that marks where its sentence begins or ends."""
+    return DataError(f"line {number} of the text holds {BOS} or {EOS}, which mark the ends of sentences and are added to every "
+                     "line; remove them")
+
+
+def _power_of_ten(exponent: float) -> float:
+    return 10 ** exponent if exponent < sys.float_info.max_10_exp else math.inf
 
 
 def words_of(sentence: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,5 +35,11 @@ def token_sentences(tokenizer: Tokenizer, sentences: Iterator[str]) -> Iterator[
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The first word of each line of a file (a list of words, a Kaldi ``words.txt``, a lexicon), each once."""
-    return list(dict.fromkeys(found[0] for _, line in read_lines(path) if (found := words(line))))
+    """The first word of each line of a file (a list of words, a lexicon, or Kaldi's ``words.txt``), each once.
+
+    Of a ``words.txt``, which has ``<eps>`` in it, symbols that are no words are left out: that one, ``#0`` and the like, ``<UNK>``.
+    """
+    found = dict.fromkeys(parts[0] for _, line in read_lines(path) if (parts := words(line)))
+    if "<eps>" not in found:
+        return list(found)
+    return [word for word in found if not re.fullmatch(r"<eps>|<UNK>|#\d+", word)]

@@ -55,9 +55,9 @@ NORMALIZERS: dict[str, Normalizer] = {
         Normalizer("basic-fr", 1, "as basic; an apostrophe parts words", french),
         Normalizer("basic-he", 1, "as basic; Hebrew points and accents go", hebrew),
         Normalizer("basic-it", 1, "as basic; an apostrophe parts words", french),
-        Normalizer("basic-ja", 1, "as basic; each Han character and each kana is a word", chinese),
+        Normalizer("basic-ja", 2, "as basic; each Han character and each kana is a word", chinese),
         Normalizer("basic-tr", 1, "as basic; the capitals of i and dotless i are those of Turkish", turkish),
-        Normalizer("basic-zh", 1, "as basic; each Han character and each kana is a word", chinese),
+        Normalizer("basic-zh", 2, "as basic; each Han character and each kana is a word", chinese),
     )
 }
 

@@ -2,7 +2,7 @@
 
 A lexicon is Kaldi's ``lexicon.txt``: a line a pronunciation, ``word phone phone ...``. A word may have several; the first is what
 a network is trained on, a beam search knows them all. Dictionaries in the CMU form are read too: ``WORD(2)`` is another
-pronunciation of WORD, and lines that begin with ``;;;`` are comments.
+pronunciation of WORD, and ``;;;`` before a line and ``#`` behind it begin comments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,24 @@ _VARIANT = re.compile(r"(.+)\(\d+\)")
 _SOUNDS = 0xF0000  # private characters, one a phone
 
 
+def lexicon_lines(path: str | Path, comments: bool = True) -> Iterator[tuple[int, str, list[str]]]:
+    """Of each line of a lexicon its number, the word and how it is spelled (maybe not at all); ``WORD(2)`` after WORD is WORD.
+
+    ``comments``: a part that is ``#`` begins one; not where ``#`` is a token. Raises UsageError where the file cannot be read.
+    """
+    seen: set[str] = set()
+    for number, line in read_lines(path):
+        if line.startswith(";;;") or not (parts := words(line)):
+            continue
+        if comments and "#" in parts[1:]:
+            del parts[parts.index("#", 1):]
+        word, *spelling = parts
+        if (variant := _VARIANT.fullmatch(word)) and variant[1] in seen:
+            word = variant[1]
+        seen.add(word)
+        yield number, word, spelling
+
+
 def read_pronunciations(path: str | Path) -> dict[str, list[tuple[str, ...]]]:
     """A lexicon as word -> its pronunciations, both in the file's order; a pronunciation that is given twice counts once.
 
@@ -33,12 +51,7 @@ def read_pronunciations(path: str | Path) -> dict[str, list[tuple[str, ...]]]:
     token, or a file without words.
     """
     found: dict[str, list[tuple[str, ...]]] = {}
-    for number, line in read_lines(path):
-        if line.startswith(";;;") or not (parts := words(line)):
-            continue
-        word, *phones = parts
-        if (variant := _VARIANT.fullmatch(word)) and variant[1] in found:
-            word = variant[1]
+    for number, word, phones in lexicon_lines(path):
         if not phones:
             raise DataError(f"{path}:{number}: {word} has no pronunciation; expected `word phone phone ...`")
         if special := {BLANK, SPACE, UNK} & set(phones):

@@ -34,7 +34,7 @@ def test_build_and_perplexity(text: Path, tmp_path: Path) -> None:
 
 def test_kaldi_text_normaliser_pruning_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text").write_text("u1 The cat, the dog\nu2 the cat\nu3\n")
-    (tmp_path / "words.txt").write_text("the 1\ncat 2\n\ncow 3\n")
+    (tmp_path / "words.txt").write_text("<eps> 0\nthe 1\ncat 2\n\ncow 3\n<UNK> 4\n#0 5\n<s> 6\n</s> 7\n")  # as Kaldi has it
     assert here(monkeypatch, "lm", "build", "--text", tmp_path / "text", "--kaldi", "--normalizer", "basic", "--order", 3,
                 "--prune", "0,1", "--vocab", tmp_path / "words.txt", "--out", tmp_path / "lm.arpa") == 0
     lm = NgramLM.load(tmp_path / "lm.arpa")

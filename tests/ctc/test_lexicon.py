@@ -36,6 +36,15 @@ def test_a_file_of_spellings(tmp_path, caplog):
     assert words(lexicon, [1, 2, 3]) == ["read"]  # of words spelled alike, the first
 
 
+def test_a_dictionary_of_cmu_is_read_as_for_phones(tmp_path, caplog):
+    path = tmp_path / "cmudict"
+    path.write_text(";;; a comment\nREAD R E D\nREAD(2) R I D # past, or present\n", encoding="utf-8")
+    lexicon = Lexicon.load(path, ["<blank>", "R", "E", "D", "I"])
+    assert lexicon.words == ["READ"] and lexicon.spell("READ") == [(1, 2, 3), (1, 4, 3)] and not caplog.records
+    path.write_text("C# C #\n")
+    assert Lexicon.load(path, ["<blank>", "#", "C"]).spell("C#") == [(2, 1)]  # among characters it is one
+
+
 def test_a_separator_stands_between_words(tmp_path):
     path = tmp_path / "lexicon.txt"
     path.write_text("ab a b <space>\nb b\n")
@@ -50,6 +59,17 @@ def test_a_file_of_pieces_needs_no_separator(tmp_path):
     path.write_text("ab \u2581a b\nb \u2581b\nbab \u2581b a b\n", encoding="utf-8")
     lexicon = Lexicon.load(path, ["<blank>", "\u2581a", "\u2581b", "a", "b"])
     assert words(lexicon, [1, 4, 2, 3, 4, 2]) == ["ab", "bab", "b"]
+
+
+def test_the_name_of_the_unknown_token_lends_no_letters():
+    tokenizer = CharTokenizer.train(["\u043f\u0440\u0438"], unk=True)
+    with pytest.raises(DataError, match=r"no word can be spelled .*: nun \(n u\)"):
+        Lexicon.from_words(["nun"], tokenizer)
+    with pytest.raises(DataError, match="nun"):
+        beam_search(*heard([2], tokenizer.vocab_size), hotwords=["nun"], tokenizer=tokenizer)
+    lexicon = Lexicon.from_words(["\u043f\u0440\u0438"], tokenizer, closed=False)
+    best, = beam_search(*heard([*tokenizer.encode("\u043f\u0440\u0438"), 1], tokenizer.vocab_size), lexicon=lexicon)[0]
+    assert tokenizer.decode(best.tokens) == "\u043f\u0440\u0438<unk>"
 
 
 def test_any_pieces_that_spell_a_word_are_that_word():

@@ -101,15 +101,16 @@ def test_logits_of_minus_infinity(dtype, backend):
     assert losses[2] == math.inf
 
 
-def test_what_is_no_number_stays_in_its_utterance():
+@pytest.mark.parametrize("past_the_end", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_stays_in_its_utterance(past_the_end):
     logits = torch.randn(4, 2, 4)
     logits[1, 0, 3] = math.nan
-    logits[3:, 1] = math.nan  # past the end
+    logits[3:, 1] = past_the_end
     logits.requires_grad_()
     losses = ctc_loss(logits, torch.tensor([[1], [2]]), torch.tensor([4, 3]), torch.tensor([1, 1]), reduction="none")
     losses.sum().backward()
     assert torch.isnan(losses).tolist() == [True, False]
-    assert torch.isfinite(logits.grad[:3, 1]).all()
+    assert torch.isfinite(logits.grad[:3, 1]).all() and not logits.grad[3:, 1].any()
 
 
 def test_no_frames_and_no_utterances():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,18 @@ def test_perplexity(toy):
     assert found.perplexity == pytest.approx(10 ** (-found.log10_prob / 7))
     assert found.log10_prob_known == pytest.approx(found.log10_prob + 0.5 + 1.5)  # q after <s>: its weight, and <unk>
     assert found.perplexity_known == pytest.approx(10 ** (-found.log10_prob_known / 6))
+
+
+def test_perplexity_beyond_what_a_float_holds(toy, tmp_path):
+    (tmp_path / "lm.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-99 <s>\n-0.5 </s>\n-999 zero\n\n\\end\\\n")
+    found = NgramLM.load(tmp_path / "lm.arpa").perplexity(["zero"])
+    assert found.perplexity == found.perplexity_known == math.inf
+
+
+def test_perplexity_of_marked_sentences(toy):
+    for line in ("<s> a", "a </s>"):
+        with pytest.raises(DataError, match="line 3 of the text holds <s> or </s>"):
+            toy.perplexity(["a b", "", line, "a"])
 
 
 def test_perplexity_of_one_text_in_place_of_lines(toy):

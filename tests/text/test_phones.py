@@ -23,13 +23,15 @@ LEXICONS = st.dictionaries(st.text("ABCDE", min_size=1, max_size=3), st.lists(PH
 
 def test_lexicons_of_kaldi_and_of_cmu(tmp_path):
     path = tmp_path / "lexicon.txt"
-    path.write_text(";;; a comment\nTWO  T\tUW\n\nTWO(2) T AH\nTWO T UW\nSMILE(1) S M AY L\nCAT K AE T\n")
+    path.write_text(";;; a comment\nTWO  T\tUW\n\nTWO(2) T AH\nTWO T UW\nSMILE(1) S M AY L\nCAT K AE T\n"
+                    "AALBORG AO1 L # place, danish\n# HH AE SH\n")
     assert read_pronunciations(path) == {"TWO": [("T", "UW"), ("T", "AH")], "SMILE(1)": [("S", "M", "AY", "L")],
-                                         "CAT": [("K", "AE", "T")]}
+                                         "CAT": [("K", "AE", "T")], "AALBORG": [("AO1", "L")], "#": [("HH", "AE", "SH")]}
 
 
 @pytest.mark.parametrize(("content", "said"), [
     ("CAT K AE T\nDOG\n", ":2: DOG has no pronunciation; expected `word phone phone ...`"),
+    ("CAT # meows\n", ":1: CAT has no pronunciation"),
     ("CAT K <space> T\n", ":1: <space> is a token of its own"),
     ("\n\n", ": no pronunciations"),
     ("CAT K \udcff T\n", ":1: not UTF-8")])
