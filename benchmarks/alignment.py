@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from memory import high_water
 from torchaudio.functional import forced_align
 
 from asr.ctc import align
@@ -66,10 +66,10 @@ def an_hour(frames: int, labels: int) -> tuple[float, float, float]:
     """Seconds of an alignment, and the peak of this process's memory before and after it in MB."""
     log_probs, targets = made(frames, labels, torch.float32)
     align(log_probs[:, :9], [9], [targets[:2]], [2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = high_water() / 2**20
     started = time.perf_counter()
     align(log_probs, [frames], [targets], [labels])
-    return time.perf_counter() - started, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return time.perf_counter() - started, before, high_water() / 2**20
 
 
 def same_hour(frames: int, labels: int, whole: bool) -> str:

@@ -169,10 +169,15 @@ def repeats(name: str, batch: Batch) -> None:
 
 
 def halves(name: str, batch: Batch) -> None:
-    """bfloat16 logits: the gradient of float32, rounded once; and the gradient over the logits is the same."""
+    """bfloat16 logits: the loss and gradient of float32, but for one rounding; and the gradient over the logits is the same.
+
+    Not to the bit: a thread has more of the narrower numbers at once, so the softmax is summed in another order.
+    """
     losses, gradient = ours(batch)
     single = ours(batch.on(batch.logits.float()))
-    check(torch.equal(losses, single[0]) and torch.equal(gradient, single[1].bfloat16()), f"{name}: bfloat16 is rounded twice")
+    check(((losses - single[0]).abs() <= 1e-6 * single[0].abs()).all(), f"{name}: of bfloat16 logits the loss is another")
+    rounding = (2 ** -8 + 2 ** -16) * single[1].abs() + 1e-7
+    check(((gradient.float() - single[1]).abs() <= rounding).all(), f"{name}: bfloat16 is rounded twice")
     copy = batch.on(batch.logits.clone())
     overwritten(copy)
     off = (copy.logits.float() - gradient.float()).abs() <= 2 ** -7 * gradient.float().abs() + 1e-6

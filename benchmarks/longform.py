@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
 import time
 from bisect import bisect
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import soundfile
 import torch
+from memory import run_measured
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from asr import Recognizer
@@ -24,13 +24,12 @@ from asr.scoring import score
 from asr.transcription.batches import batches_by_length
 
 ALONE = """
-import json, resource, sys, time
+import json, sys, time
 from asr import Recognizer
 recognizer = Recognizer.load(sys.argv[1], "cpu")
 start = time.perf_counter()
 result = recognizer.transcribe(sys.argv[2])
-print(json.dumps({"seconds": time.perf_counter() - start, "words": result.words, "duration": result.duration,
-                  "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+print(json.dumps({"seconds": time.perf_counter() - start, "words": result.words, "duration": result.duration}))
 """
 """A process of its own that transcribes one recording: its peak memory is that of the job, interpreter and imports included."""
 
@@ -73,8 +72,8 @@ def long_recording(options: argparse.Namespace, folder: Path) -> None:
     for hours in options.hours:
         path = folder / "long.wav"
         order, begins = join(utterances, hours, recognizer.sample_rate, path, random.Random(options.seed))
-        done = json.loads(subprocess.run([sys.executable, "-c", ALONE, str(options.model), str(path)], check=True,
-                                         capture_output=True, text=True).stdout)
+        printed, peak = run_measured([sys.executable, "-c", ALONE, str(options.model), str(path)])
+        done = json.loads(printed)
         heard: list[list[str]] = [[] for _ in order]
         for text, start, end, _ in done["words"]:
             heard[max(0, bisect(begins, (start + end) / 2) - 1)].append(text)
@@ -83,7 +82,7 @@ def long_recording(options: argparse.Namespace, folder: Path) -> None:
         alone = score(references, {str(place): utterances[index][1] for place, index in enumerate(order)})
         differ = sum(" ".join(words) != utterances[index][1] for words, index in zip(heard, order))
         print(f"long: {done['duration'] / 3600:.2f} h, {len(order)} utterances of {len(utterances)}: peak memory "
-              f"{done['megabytes']:.0f} MB, {done['seconds']:.1f} s; WER {100 * whole.wer:.3f} % ({whole.errors} of "
+              f"{peak / 2**20:.0f} MB, {done['seconds']:.1f} s; WER {100 * whole.wer:.3f} % ({whole.errors} of "
               f"{whole.reference_words}), of the utterances each alone {100 * alone.wer:.3f} % ({alone.errors}), difference "
               f"{100 * (whole.wer - alone.wer):+.3f} points; {differ} utterances read otherwise", flush=True)
 

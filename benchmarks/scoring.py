@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 import jiwer
+from memory import run_measured
 
 from asr.scoring import error_rate, score
 
@@ -58,9 +58,9 @@ def peak_megabytes(references: dict[str, str], hypotheses: dict[str, str]) -> fl
     with tempfile.TemporaryDirectory() as folder:
         for name, side in (("ref", references), ("hyp", hypotheses)):
             (Path(folder) / name).write_text("".join(f"{key} {text}\n" for key, text in side.items()))
-        subprocess.run([sys.executable, "-m", "asr", "score", "--ref", f"{folder}/ref", "--hyp", f"{folder}/hyp", "--out",
-                        f"{folder}/out"], check=True, stdout=subprocess.DEVNULL)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        _, peak = run_measured([sys.executable, "-m", "asr", "score", "--ref", f"{folder}/ref", "--hyp", f"{folder}/hyp", "--out",
+                                f"{folder}/out"])
+    return peak / 2**20
 
 
 def main() -> None:

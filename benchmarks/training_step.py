@@ -27,10 +27,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from deepspeech import DeepSpeech
+from memory import high_water
 from torch import Tensor, nn
 
 from asr.config import ModelConfig, parse_config
@@ -171,12 +171,6 @@ def peak(name: str, width: int, layers: int, cell: str, count: int, seconds: flo
     stepper(batch)
     stepper(batch)
     return high_water() - before
-
-
-def high_water() -> int:
-    """The largest resident size of this process, in bytes; getrusage's would begin with that of the process which started it."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def main() -> None:
