@@ -155,7 +155,7 @@ setup() {
     fault=$(fault_of "$python")
     [ -z "$fault" ] || fail "ASR_VENV=$venv: its Python $fault" "Name another environment, or a new folder."
   else
-    [ -f "$state/made" ] || [ -z "$(find "$venv" -mindepth 1 ! -path "$state*" 2>/dev/null | head -n 1)" ] ||
+    [ -f "$state/made" ] || [ -z "$(find "$venv" -mindepth 1 -maxdepth 1 ! -name "${state##*/}" 2>/dev/null | head -n 1)" ] ||
       fail "ASR_VENV=$venv is a folder with other things in it" "Name a new folder, or a virtual environment."
     python=$(find_python) || exit
   fi
@@ -192,7 +192,7 @@ make_environment() {
   if [ ! -f "$venv/pyvenv.cfg" ] || { [ -f "$state/made" ] && [ $whole = no ]; }; then
     say "making $venv with $python ($(python_of "$python"))"
     : >"$state/made"
-    find "$venv" -mindepth 1 -maxdepth 1 ! -path "$state" -exec rm -rf {} +
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name "${state##*/}" -exec rm -rf {} +
     "$python" -m venv "$venv" >"$state/log" 2>&1 || fail "cannot make $venv: $(tail -n 3 "$state/log")"
   fi
   say "installing the packages (some minutes the first time)"

@@ -1,8 +1,8 @@
 """The one reader of audio: every question about files, codecs, rates and channels is answered here.
 
 soundfile (libsndfile) decodes wav, flac, ogg/vorbis, opus, mp3, NIST sphere and its other formats; torchaudio resamples.
-libsndfile shortens a cut file in silence, so the sizes that the container declares are compared with the file's own
-before anything is decoded: what is read here is whole, or an AudioError.
+libsndfile shortens a cut file in silence, and of several joined ones it reads the first; so the sizes that the container
+declares are compared with the file's own before anything is decoded: what is read here is whole, or an AudioError.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import logging
 import math
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -29,12 +30,17 @@ from asr.system import atomic_path, sha256_of_open
 
 if TYPE_CHECKING:
     import soundfile
+    import torch
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au", ".snd",
                       ".w64", ".rf64", ".caf"))
 OVERSHOOT = 0.5  # seconds an asked span may reach past the end of its file, as Kaldi's extract-segments --max-overshoot
+MAX_RATE = 1_000_000  # Hz; a header that says more is broken
 
 STEP = np.float32(2 ** -15)  # between two 16-bit samples
+KERNEL = 1 << 20  # most entries of a resampling kernel that is held; 44100 to 16000 Hz has 75,680
+ZEROS, ROLLOFF = 6, 0.99  # torchaudio's filter: zero crossings to either side, and the cutoff as a share of Nyquist's
+JOINED = "several recordings one after another, of which only the first would be read; join them with ffmpeg or sox"
 
 logger = logging.getLogger("asr")
 ReadAt = Callable[[int, int], bytes]  # (offset, count) -> the bytes there, fewer at the end of the file
@@ -95,15 +101,31 @@ def read_pipe(command: str, start: float = 0.0, end: float | None = None,
 
     Returns as `read`. The caller answers for having asked the user: this executes whatever the string says.
     """
-    line = command.strip().removesuffix("|").strip()
+    return read_output(command, run_pipe(command), start, end, channel)
+
+
+def run_pipe(command: str) -> bytes:
+    """What the command of `read_pipe` writes: an audio file, for `read_output`. Raises AudioError where it fails."""
+    line = _command_line(command)
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], stdin=subprocess.DEVNULL, capture_output=True,
                           check=False)
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise AudioError(f"{line}: cannot read: the command ended with status {done.returncode}"
                          + (f": {said[-1]}" if said else ""))
-    with _open_bytes(line, done.stdout) as file:
+    return done.stdout
+
+
+def read_output(command: str, content: bytes, start: float = 0.0, end: float | None = None,
+                channel: int | None = None) -> tuple[np.ndarray, int]:
+    """`read_pipe` of a command that has been run, and wrote ``content``."""
+    line = _command_line(command)
+    with _open_bytes(line, content) as file:
         return _read(line, file, start, end, channel)
+
+
+def _command_line(command: str) -> str:
+    return command.strip().removesuffix("|").strip()
 
 
 def load(path: str | Path, sample_rate: int, start: float = 0.0, end: float | None = None,
@@ -245,6 +267,9 @@ def _info(name: str, file: soundfile.SoundFile) -> AudioInfo:
     if file.frames > 1 << 60:  # a flac stream; libsndfile can then neither seek nor read to the end
         raise AudioError(f"{name}: cannot read: its header does not say its length (it was written into a pipe); "
                          "write it again as a file")
+    if file.samplerate > MAX_RATE:
+        raise AudioError(f"{name}: cannot read: its header says {file.samplerate} Hz, which no recording has "
+                         f"(at most {MAX_RATE}); correct the header")
     return AudioInfo(name, file.samplerate, file.channels, file.frames, file.frames / file.samplerate, file.format)
 
 
@@ -307,6 +332,8 @@ def _decode(name: str, file: soundfile.SoundFile, first: int, last: int, here: b
     if len(samples) < last - first:
         raise AudioError(f"{name}: cannot read: cut or corrupt: its header promises {file.frames} samples, "
                          f"decoding stops at {first + len(samples)}")
+    if file.format == "FLAC" and last == file.frames and _flac_follows(file.name):
+        raise AudioError(f"{name}: cannot read: {JOINED}")
     return np.multiply(samples, STEP, dtype=np.float32) if whole else samples
 
 
@@ -314,10 +341,11 @@ def _decode(name: str, file: soundfile.SoundFile, first: int, last: int, here: b
 
 
 def _check_whole(name: str, read_at: ReadAt, size: int) -> None:
-    """Raise AudioError where the container itself shows that its end is missing."""
+    """Raise AudioError where the container itself shows that its end is missing, or that another recording follows."""
     if size == 0:
         raise AudioError(f"{name}: cannot read: the file is empty (0 bytes)")
     head = read_at(0, 12)
+    mp3 = head[:3] == b"ID3" or _is_mp3_frame(head)
     if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
         promised = _riff_end(read_at, size)
     elif head[:7] == b"NIST_1A":
@@ -325,9 +353,11 @@ def _check_whole(name: str, read_at: ReadAt, size: int) -> None:
     elif head[:4] == b"OggS":
         if not _ogg_ends(read_at, size):
             raise AudioError(f"{name}: cannot read: cut: the last page of the ogg stream is missing")
+        if not _ogg_is_one(read_at, size):
+            raise AudioError(f"{name}: cannot read: {JOINED}")
         return
-    elif head[:3] == b"ID3" or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xE0 == 0xE0):
-        promised = _mp3_end(read_at, head)
+    elif mp3:
+        promised = _mp3_end(read_at)
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
         promised = 8 + struct.unpack(">I", head[4:8])[0]
     elif head[:4] == b".snd" and len(head) == 12:
@@ -336,9 +366,12 @@ def _check_whole(name: str, read_at: ReadAt, size: int) -> None:
     elif head[:4] == b"riff" and size >= 24:  # Sony Wave64
         promised = struct.unpack("<Q", read_at(16, 8))[0]
     else:
-        return  # flac says its samples, not its bytes: decoding shows a cut there
+        return  # flac says its samples, not its bytes: decoding shows a cut there, and what follows
     if promised > size:
         raise AudioError(f"{name}: cannot read: cut: its header promises {promised} bytes, the file has {size}")
+    if 0 < promised < size and (_mp3_follows(read_at, promised, size) if mp3
+                                else read_at(promised + promised % 2, 4) == head[:4]):
+        raise AudioError(f"{name}: cannot read: {JOINED}")
 
 
 def _riff_end(read_at: ReadAt, size: int) -> int:
@@ -346,6 +379,8 @@ def _riff_end(read_at: ReadAt, size: int) -> int:
     offset, data64 = 12, 0
     while offset + 8 <= size:
         kind, length = struct.unpack("<4sI", read_at(offset, 8))
+        if kind == bytes(4):
+            return 0  # no chunk's name: libsndfile looks no further either, and finds no data
         if kind == b"ds64":
             data64 = struct.unpack("<Q", read_at(offset + 16, 8).ljust(8, b"\0"))[0]
         if kind == b"data":
@@ -370,31 +405,84 @@ def _sphere_end(read_at: ReadAt) -> int:
     return header + count if count else 0
 
 
-def _ogg_ends(read_at: ReadAt, size: int) -> bool:
-    """Whether the last Ogg page is complete and carries the end-of-stream flag (RFC 3533)."""
+def _ogg_last(read_at: ReadAt, size: int) -> bytes:
+    """The last Ogg page and what follows it, from at most the file's last 64 KB; empty where there is none."""
     tail = read_at(max(0, size - 65536), 65536)
     at = tail.rfind(b"OggS")
-    if at < 0 or at + 27 > len(tail):
-        return False
-    segments = tail[at + 27:at + 27 + tail[at + 26]]
-    whole = len(segments) == tail[at + 26] and at + 27 + len(segments) + sum(segments) <= len(tail)
-    return whole and bool(tail[at + 5] & 4)
+    return tail[at:] if at >= 0 else b""
 
 
-def _mp3_end(read_at: ReadAt, head: bytes) -> int:
+def _ogg_ends(read_at: ReadAt, size: int) -> bool:
+    """Whether the last Ogg page is complete and carries the end-of-stream flag (RFC 3533)."""
+    page = _ogg_last(read_at, size)
+    return len(page) >= 27 and len(page) >= _ogg_page_size(page) and bool(page[5] & 4)
+
+
+def _ogg_page_size(page: bytes) -> int:
+    return 27 + page[26] + sum(page[27:27 + page[26]])
+
+
+def _ogg_is_one(read_at: ReadAt, size: int) -> bool:
+    """Whether the last Ogg page belongs to a stream that begins with the file: first pages come before all others there."""
+    begun, offset = set(), 0
+    while len(page := read_at(offset, 282)) >= 27 and page[:4] == b"OggS" and page[5] & 2:
+        begun.add(page[14:18])
+        offset += _ogg_page_size(page)
+    return _ogg_last(read_at, size)[14:18] in begun
+
+
+def _is_mp3_frame(head: bytes) -> bool:
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
+
+
+def _after_id3(read_at: ReadAt, at: int) -> int:
+    """Where an ID3v2 tag at the offset ends; the offset itself where there is none."""
+    head = read_at(at, 10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return at
+    return at + 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+
+
+def _xing(frame: bytes) -> int:
+    """Where the Xing/Info header begins in the first frame of an mp3; -1 where it has none."""
+    return max(frame.find(b"Xing"), frame.find(b"Info"))
+
+
+def _mp3_end(read_at: ReadAt) -> int:
     """Where the stream must end by the byte count of its Xing/Info header; 0 where there is none."""
-    start = 0
-    if head[:3] == b"ID3":
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+    start = _after_id3(read_at, 0)
     frame = read_at(start, 200)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    at = _xing(frame)
     if at < 0 or len(frame) < at + 16:
         return 0
     flags = struct.unpack(">I", frame[at + 4:at + 8])[0]
     if not flags & 2:
         return 0
     position = at + 8 + (4 if flags & 1 else 0)
-    return start + struct.unpack(">I", frame[position:position + 4])[0]
+    count = struct.unpack(">I", frame[position:position + 4])[0]
+    return start + count if count else 0  # a writer into a pipe leaves 0
+
+
+def _mp3_follows(read_at: ReadAt, end: int, size: int) -> bool:
+    """Whether another mp3 begins where the first must end, behind its tags (ID3v1, APE)."""
+    while (tag := read_at(end, 16))[:3] == b"TAG" or tag[:8] == b"APETAGEX":
+        end += 128 if tag[:3] == b"TAG" else 32 + int.from_bytes(tag[12:16], "little")
+    end = _after_id3(read_at, end)
+    frame = read_at(end, 200)
+    # Some writers do not count the frame of the header itself: a frame or two may be left over.
+    return _is_mp3_frame(frame) and (_xing(frame) >= 0 or size - end > 4096)
+
+
+def _flac_follows(source: int | io.BytesIO) -> bool:
+    """Whether another flac begins where the decoder, at the end of its stream, stands in the file.
+
+    It reads 8 KB ahead, so a second beginning in the last 16 KB is searched for: a marker and the length of what must follow.
+    Sure after decoding from the start; a search for a sample can end in the second recording, far from its beginning.
+    """
+    at = os.lseek(source, 0, os.SEEK_CUR) if isinstance(source, int) else source.tell()
+    first = max(1, at - 16384)  # 0 is the file's own
+    near = os.pread(source, 16384 + 512, first) if isinstance(source, int) else source.getbuffer()[first:first + 16384 + 512]
+    return re.search(rb"fLaC[\0\x80]\0\0\x22", near) is not None
 
 
 # ---------------------------------------------------------------------------------------------------- resampling
@@ -408,7 +496,41 @@ def resampler(rate: int, new_rate: int) -> Any:
     """
     import torchaudio
 
-    return torchaudio.transforms.Resample(rate, new_rate)
+    made = _Pointwise(rate, new_rate)
+    if made.new_rate * (made.rate + 2 * made.width) > KERNEL:
+        return made
+    return torchaudio.transforms.Resample(rate, new_rate, lowpass_filter_width=ZEROS, rolloff=ROLLOFF)
+
+
+class _Pointwise:
+    """torchaudio's filter, computed anew for every sample: (N,) -> (ceil(N * new_rate / rate),) float32 tensors.
+
+    torchaudio holds it for every phase, with zeros to either side. Rates without a common factor have a phase for every Hz:
+    from 11127 to 16000 Hz that is a kernel of gigabytes. This takes a few MB, and gives the same to 1e-4 (torchaudio's phases
+    are rounded to float32, these are not).
+    """
+
+    def __init__(self, rate: int, new_rate: int) -> None:
+        common = math.gcd(rate, new_rate)
+        self.rate, self.new_rate = rate // common, new_rate // common
+        self.pace = ROLLOFF * min(1.0, new_rate / rate)  # zero crossings of the filter in a sample
+        self.width = math.ceil(ZEROS / self.pace)
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        taps = torch.arange(-self.width, self.width + 2)
+        padded = torch.nn.functional.pad(samples, (self.width, self.width + 1))
+        made = torch.empty(-(-len(samples) * self.new_rate // self.rate))
+        size = max(1, KERNEL // 8 // len(taps))
+        for first in range(0, len(made), size):
+            places = torch.arange(first, min(first + size, len(made))) * self.rate  # in samples * new_rate
+            shares = (places % self.new_rate).double() / self.new_rate
+            crossings = ((taps - shares[:, None]) * self.pace).clamp(-ZEROS, ZEROS)
+            kernel = torch.sinc(crossings) * torch.cos(crossings * (math.pi / 2 / ZEROS)) ** 2 * self.pace
+            near = padded[(places // self.new_rate)[:, None] + taps + self.width]
+            made[first:first + size] = (near * kernel).sum(1)
+        return made
 
 
 _saying = threading.Lock()

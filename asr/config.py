@@ -17,17 +17,54 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from asr.errors import ConfigError
 
-Range = tuple[float, float]
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("a range is [from, to], the smaller number first")
+    return value
+
+
+def _in_63_bits(value: int) -> int:
+    if value >= 2**63:
+        raise ValueError("a seed must be below 2**63 = 9223372036854775808")  # torch's generators take no more
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]
+Seed = Annotated[int, AfterValidator(_in_63_bits)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: immutable, and closed to keys it does not know."""
+    """A part of the configuration: immutable, closed to keys it does not know; its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads `yes` and `on` as true, which pydantic would take for 1."""
+        given = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(one, bool) for one in given) and _holds_number(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("a number is needed here, not true or false")
+        return value
+
+
+def _holds_number(annotation: Any) -> bool:
+    """Whether int or float is in an annotation such as ``tuple[float, ...] | None``."""
+    return annotation in (int, float) or any(_holds_number(inner) for inner in typing.get_args(annotation))
 
 
 # --------------------------------------------------------------------------------------------------- features
@@ -263,6 +300,13 @@ class OptimizerConfig(Section):
     betas: tuple[float, float] = (0.9, 0.98)
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
 
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("each of the two must be from 0 to less than 1")
+        return value
+
 
 class ScheduleConfig(Section):
     name: Literal["constant", "linear", "cosine", "noam", "plateau"] = "cosine"
@@ -322,7 +366,7 @@ class TrainingConfig(LoopConfig):
 class Config(Section):
     """Everything a training run needs to know, apart from where its data lies."""
 
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
     features: FeatureConfig = FeatureConfig()
     augment: AugmentConfig = AugmentConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -348,6 +392,19 @@ class Config(Section):
 # ----------------------------------------------------------------------------------------------------- loader
 
 
+class _Loader(yaml.SafeLoader):
+    """Of keys that come twice YAML's loader keeps the last without a word; here they are an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (first := seen.setdefault((key.tag, key.value), key)) is not key:
+                raise yaml.YAMLError(f"`{key.value}` comes twice, first in line {first.start_mark.line + 1}, then in line "
+                                     f"{key.start_mark.line + 1}; make one of the two")
+        return node
+
+
 Root = typing.TypeVar("Root", bound=Section)
 
 
@@ -364,10 +421,10 @@ def load_config(path: str | Path | None = None, overrides: typing.Sequence[str] 
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            loaded = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
         except OSError as error:
             raise ConfigError(f"{path}: cannot read: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
         if loaded is not None and not isinstance(loaded, dict):
             raise ConfigError(f"{path}: expected sections (`training:` ...), found a {type(loaded).__name__}")
@@ -401,8 +458,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise ConfigError(f"--set {override}: expected a.b=value, for example training.epochs=3")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
     node: Any = tree
     for key in keys[:-1]:

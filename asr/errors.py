@@ -16,6 +16,11 @@ from pathlib import Path
 class AsrError(Exception):
     """Something in the input or the machine prevents the work; the message names it and its cure."""
 
+    def __init__(self, message: object = "") -> None:
+        # What a data worker raised, torch raises anew, with the worker's traceback as its text: the message is the end of that.
+        head, _, said = str(message).rpartition(f"\n{type(self).__module__}.{type(self).__qualname__}: ")
+        super().__init__(said.rstrip("\n") if head.startswith("Caught ") else message)
+
 
 class UsageError(AsrError):
     """The request itself is wrong (an option, a configuration key, a missing path)."""

@@ -153,6 +153,56 @@ def test_an_mp3_with_a_tag_before_it(tmp_path: Path) -> None:
         audio.probe(path)
 
 
+@pytest.mark.parametrize("codec", CODECS, ids=IDS)
+@pytest.mark.parametrize("lengths", [(1.0, 2.0), (2.0, 0.5)])
+def test_joined_files_are_an_error(tmp_path: Path, codec: tuple, lengths: tuple[float, float]) -> None:
+    parts = [written(tmp_path, codec, sweep(codec[3], seconds)).read_bytes() for seconds in lengths]
+    path = tmp_path / f"both.{codec[0]}"
+    path.write_bytes(b"".join(parts))
+    with pytest.raises(AudioError, match=rf"{path.name}: cannot read: .*(one after another|marker)"):
+        audio.read(path)  # of wav and aiff libsndfile says it
+    with pytest.raises(AudioError, match="one after another|marker"):
+        list(audio.blocks(path, codec[3], seconds=0.3))
+    with pytest.raises(AudioError, match="one after another|marker"):
+        audio.read_pipe(f"cat {path} |")
+
+
+def test_an_mp3_with_tags_behind_it_is_one(tmp_path: Path) -> None:
+    path = written(tmp_path, CODECS[7])
+    mp3, name = path.read_bytes(), b"TAG" + bytes(125)
+    ape = b"APETAGEX" + struct.pack("<III", 2000, 5032, 1) + bytes(12)
+    ape += bytes(5000) + ape
+    id3 = b"ID3\x03\0\0" + bytes([0, 0, 8, 0]) + bytes(1024)
+    for tags in (name, ape, ape + name, mp3[-400:]):  # at the last a frame that the header did not count
+        path.write_bytes(mp3 + tags)
+        assert audio.verify(path).frames == 2 * 44100
+    for tags in (b"", name, id3, ape + name + id3):
+        path.write_bytes(mp3 + tags + mp3)
+        with pytest.raises(AudioError, match="one after another"):
+            audio.probe(path)
+
+
+def test_a_header_without_data_and_zeros_is_not_walked(tmp_path: Path) -> None:
+    asked = []
+
+    def read_at(offset: int, count: int) -> bytes:
+        asked.append(offset)
+        return bytes(count)
+
+    assert audio._riff_end(read_at, 30_000_000) == 0
+    assert len(asked) == 1
+    (tmp_path / "a.wav").write_bytes(b"RIFF\x24\0\0\0WAVE" + bytes(1000))
+    with pytest.raises(AudioError, match="No 'data' chunk"):
+        audio.read(tmp_path / "a.wav")
+
+
+def test_a_rate_that_no_recording_has(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", sweep(16000), 1_000_003)
+    for reader in (audio.probe, audio.read):
+        with pytest.raises(AudioError, match=r"a\.wav: cannot read: its header says 1000003 Hz"):
+            reader(tmp_path / "a.wav")
+
+
 # ---------------------------------------------------------------------------------------------- channels and spans
 
 
@@ -215,6 +265,25 @@ def test_resampling_keeps_a_tone(tmp_path: Path) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
     down = audio.resample(tone, 16000, 8000)
     np.testing.assert_allclose(down[200:-200], np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)[200:-200], atol=2e-3)
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(44100, 16000), (11025, 16000), (48000, 8000), (7, 3)])
+def test_the_filter_point_by_point_is_torchaudio_s(rate: int, new_rate: int) -> None:
+    import torch
+
+    samples = torch.from_numpy(sweep(16000))
+    expected, found = audio.resampler(rate, new_rate)(samples), audio._Pointwise(rate, new_rate)(samples)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0.0)
+
+
+@pytest.mark.parametrize("rate", [11127, 22254])
+def test_rates_without_a_common_factor_need_no_kernel(rate: int) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate).astype(np.float32)
+    found = audio.resample(tone, rate, 16000)
+    assert isinstance(audio.resampler(rate, 16000), audio._Pointwise)
+    assert found.shape == (32000,)
+    np.testing.assert_allclose(found[200:-200], np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)[200:-200], atol=2e-3)
 
 
 @given(steps=st.lists(st.integers(-32768, 32767), min_size=1, max_size=200), ending=st.sampled_from(["wav", "flac"]))

@@ -26,7 +26,8 @@ def test_blocks_are_the_file(tmp_path, codec):
             assert seconds > 2 or len(parts) > 2
 
 
-@given(st.sampled_from([(8000, 16000), (44100, 16000), (16000, 11025), (48000, 8000), (22050, 8000), (800, 799), (7, 3)]),
+@given(st.sampled_from([(8000, 16000), (44100, 16000), (16000, 11025), (48000, 8000), (22050, 8000), (800, 799), (1601, 1600),
+                        (7, 3)]),
        st.lists(st.integers(0, 3000), min_size=1, max_size=6), st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
 def test_resampling_knows_no_seams(rates, lengths, seed):

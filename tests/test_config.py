@@ -69,7 +69,19 @@ def test_there_are_recipe_configurations_to_check():
     ("model.conv.layers=[{channels: 3, kernel: [4, 3]}]", "kernel sizes must be odd"),
     ("augment.speed=[3]", "each speed factor must be from 0.5 to 2"),
     ("seed", "expected a.b=value"), ("=3", "expected a.b=value"), ("a..b=3", "expected a.b=value"),
-    ("seed.x=1", None), ("training.epochs={", "not valid YAML"),
+    ("seed.x=1", None), ("training.epochs={", "not valid YAML"), ("seed=2001-13-45", "not valid YAML"),
+    ("augment.vtlp=[1.1, 0.9]", r"augment\.vtlp: a range is \[from, to\], the smaller number first \(got \[1\.1, 0\.9\]\)"),
+    ("augment.noise.snr_db=[20, 5]", r"augment\.noise\.snr_db: a range is"),
+    ("augment.volume_db=[.nan, 1]", r"augment\.volume_db\.0: .*finite number"),
+    ("features.frame_length_ms=.inf", r"features\.frame_length_ms: .*finite number"),
+    ("features.dither=.inf", "finite number"), ("training.batch_seconds=.inf", "finite number"),
+    ("training.optimizer.lr=inf", "finite number"),
+    ("training.optimizer.betas=[1.5, 0.9]", r"training\.optimizer\.betas: each of the two must be from 0 to less than 1"),
+    (f"seed={2**63}", "seed: a seed must be below"), ("seed=-1", "seed: .*greater than or equal to 0"),
+    ("training.epochs=yes", r"training\.epochs: a number is needed here, not true or false \(got True\)"),
+    ("model.rnn.hidden=true", r"model\.rnn\.hidden: a number"), ("augment.speed=[1.0, on]", r"augment\.speed: a number"),
+    ("training.batch_seconds=no", r"training\.batch_seconds: a number"),
+    ("augment={telephone: 0.1, telephone: 0.2}", "`telephone` comes twice, first in line 1, then in line 1"),
 ])
 def test_faults_name_the_key(override, message):
     with pytest.raises(ConfigError, match=message):
@@ -90,6 +102,21 @@ def test_files_that_are_no_configuration(tmp_path, content, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_section_that_comes_twice_is_an_error(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {epochs: 3}\nmodel:\n  rnn: {layers: 1}\ntraining: {workers: 0}\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: not valid YAML: `training` comes twice, first in line 1, then in line 4"):
+        load_config(path)
+    path.write_text("training: &loop {epochs: 3}\nmodel: {rnn: {layers: 1}, dropout: 0.1}\n")  # the same key in two places
+    assert load_config(path).training.epochs == 3
+
+
+@pytest.mark.parametrize("root", [Config, ForecastConfig])
+def test_what_holds_for_every_number_holds_in_every_tree(root):
+    with pytest.raises(ConfigError, match="3 faults"):
+        load_config(None, ["seed=-1", "training.gradient_clip=.inf", "training.epochs=yes"], root)
 
 
 def test_missing_file_is_named(tmp_path):

@@ -106,6 +106,16 @@ def test_through_symlinks_from_another_directory_with_a_relative_environment(pro
     assert project.asked == [f"pip {project.root}"]
 
 
+def test_an_environment_whose_name_is_a_pattern(project, tmp_path):
+    assert project.run("setup", cwd=tmp_path, ASR_VENV="b[1]/v*").returncode == 0
+    (tmp_path / "b[1]/v*/.asr-setup/ready").unlink()  # as where it was killed: made anew, and its state is kept
+    (tmp_path / "b[1]/v*/stale").touch()
+    done = project.run("setup", cwd=tmp_path, ASR_VENV="b[1]/v*")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "b[1]/v*/stale").exists()
+    assert len(project.asked) == 2
+
+
 @pytest.mark.parametrize("name", ["setup.cfg", "pyproject.toml"])
 def test_changed_packages_are_installed_again_into_the_same_environment(project, name):
     project.run("setup")
@@ -324,6 +334,8 @@ def test_help_of_a_recipe_is_its_head(project):
     (["--stgae", "2"], "unknown option: --stgae"),
     (["--root", "/"], "unknown option: --root"),
     (["--stage", "two"], "--stage takes a whole number, not 'two'"),
+    (["--stage", "4"], "--stage 4 is after --stop-stage 3: nothing would be run"),
+    (["--stage", "3", "--stop-stage", "2"], "--stage 3 is after --stop-stage 2"),
     (["--stage="], "--stage takes a whole number"),
     (["--stage"], "--stage needs a value"),
     (["--exp-tag", "--stage", "2"], "--exp-tag needs a value"),

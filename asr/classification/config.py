@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asr.config import AugmentConfig, FeatureConfig, LoopConfig, ModelConfig, Section
+from asr.config import AugmentConfig, FeatureConfig, LoopConfig, ModelConfig, Section, Seed
 
 
 class TableConfig(Section):
@@ -107,7 +107,7 @@ class ClassifyTrainingConfig(LoopConfig):
 class ClassifyConfig(Section):
     """One label for an item: sounds, videos, series of sensors, texts, or two of them."""
 
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
     table: TableConfig = TableConfig()
     inputs: tuple[InputConfig, ...] = Field(
         description="one; or two for a parallel network: the convolutions' first, the context's second")

@@ -66,7 +66,7 @@ def fix(
                                                                           "they do not begin so.")] = False,
     allow_pipes: Pipes = False,
 ) -> None:
-    """Repair in place what needs no decision; the files as they were are kept in DIR/.backup.
+    """Repair in place what needs no decision; the files as they were are kept in DIR/.backup (the next time in .backup.2, ...).
 
     Sorts, removes blanks and identical duplicates, drops utterances that are not whole (no transcript, audio missing or
     cut, segment beyond its recording, ...), and derives spk2utt. Exit status 1 where faults remain for a person.
@@ -86,7 +86,7 @@ def fix(
             print(f"{path}/{line}")
         for fault in repair.remaining:
             print(f"{path}/{fault}", file=sys.stderr)
-        kept = f"; the files as they were are in {path / '.backup'}" if repair.done else ""
+        kept = f"; the files as they were are in {repair.backup}" if repair.backup else ""
         print(f"{path}: {_count(len(repair.done), 'repair')}; faults that remain: {len(repair.remaining)}{kept}")
         remaining += len(repair.remaining)
     if remaining:
@@ -105,7 +105,7 @@ def subset(
                                                       "line, or names with commas.")] = None,
     utterances: Annotated[Path | None, typer.Option(help="Keep these utterances: a file with one in the first column of "
                                                          "each line (a `text`, say).")] = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --random: the same seed, the same draw; 0 if absent.")] = None,
     allow_pipes: Pipes = False,
 ) -> None:
     """Write a directory with some of the utterances; lists of speakers and utterances apply before the count.
@@ -118,23 +118,25 @@ def subset(
     counts = [count for count in (first, last, random, shortest) if count is not None]
     if len(counts) > 1 or not (counts or speakers or utterances):
         raise UsageError("choose one of --first, --last, --random, --shortest, or a list with --speakers or --utterances")
+    if seed is not None and random is None:
+        raise UsageError("--seed is of the draw that --random makes; add --random N")
     need_file(utterances, "list of utterances")
     from asr.corpus import operations
 
     data = _load(dir, out, allow_pipes)
+    listed = None if utterances is None else data.select(_first_column(utterances))
     if speakers is not None:
         data = operations.by_speakers(data, _names(speakers))
-    if utterances is not None:
-        wanted = set(_first_column(utterances))
-        if speakers is not None:  # both lists: what is in both
-            wanted &= {utterance.id for utterance in data.utterances}
-        data = data.select(wanted)
+    if listed is not None:  # with both lists what is in both
+        data = data.select({u.id for u in data.utterances} & {u.id for u in listed.utterances})
+    if not data.utterances and (speakers or utterances):
+        raise DataError(f"{dir}: no utterance is in the lists of --speakers and --utterances; nothing was written")
     if first is not None:
         data = operations.first(data, first)
     elif last is not None:
         data = operations.last(data, last)
     elif random is not None:
-        data = operations.random(data, random, seed)
+        data = operations.random(data, random, seed or 0)
     elif shortest is not None:
         data = operations.shortest(data, shortest)
     _save(data, out)
@@ -163,9 +165,11 @@ def split(
     if by not in ("speaker", "utterance"):
         raise UsageError(f"--by {by}: choose speaker or utterance")
     shares = [1.0] * parts if parts is not None else _numbers(fractions or "")
-    labels = names.split(",") if names else [str(number) for number in range(1, len(shares) + 1)]
+    labels = [label.strip() for label in names.split(",")] if names else [str(number) for number in range(1, len(shares) + 1)]
     if len(labels) != len(shares) or len(set(labels)) < len(labels) or not all(labels):
         raise UsageError(f"--names {names}: {len(shares)} different names are needed, one for each part")
+    if any("/" in label or label in (".", "..") for label in labels):
+        raise UsageError(f"--names {names}: a part is a folder in --out, so its name has no / and is not . or ..")
     from asr.corpus import operations
 
     data = _load(dir, None, allow_pipes)
@@ -226,8 +230,8 @@ def info(
     deep: Annotated[bool, typer.Option("--deep", help="Read all audio and rank what is suspicious: silence, clipping, text that "
                                                       "does not go with its audio, duplicates, leaks between the DIRs.")] = False,
     out: Annotated[Path | None, typer.Option(help="With --deep: a table of all findings, FILE.tsv.")] = None,
-    top: Annotated[int, typer.Option(min=0, help="With --deep: findings to show, the worst first.")] = 30,
-    jobs: Annotated[int, typer.Option(min=1, help="With --deep: threads that read audio.")] = 1,
+    top: Annotated[int | None, typer.Option(min=0, help="With --deep: findings to show, the worst first; 30 if absent.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="With --deep: threads that read audio; 1 if absent.")] = None,
     allow_pipes: Pipes = False,
 ) -> None:
     """Show hours, speakers, histograms of durations and characters, and utterances too short for their transcripts.
@@ -240,8 +244,8 @@ def info(
       asr data info data/train data/dev
       asr data info --deep data/train data/dev data/test --out suspicious.tsv
     """
-    if out is not None and not deep:
-        raise UsageError("--out is the table of findings that --deep makes; add --deep")
+    if not deep and (given := [f"--{name}" for name, value in (("out", out), ("top", top), ("jobs", jobs)) if value is not None]):
+        raise UsageError(f"{', '.join(given)}: only for the findings that --deep makes; add --deep")
     need_dir(*dirs)
     from asr.corpus import DataDir
     from asr.corpus.info import describe
@@ -255,8 +259,8 @@ def info(
     if deep:
         from asr.corpus.doctor import examine, write_findings
 
-        findings = examine(loaded, jobs, lambda items: progress(items, "reading audio"))
-        print("\n".join(_suspicious(findings, top)))
+        findings = examine(loaded, jobs or 1, lambda items: progress(items, "reading audio"))
+        print("\n".join(_suspicious(findings, 30 if top is None else top)))
         if out is not None:
             write_findings(out, findings)
             print(f"{out}: {_count(len(findings), 'finding')}")

@@ -29,7 +29,8 @@ def command(
                                                      "Kaldi's 80-bin log-mel filterbank without one.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="In place of the configuration's `features.kind`.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    out: Annotated[Path | None, typer.Option(help="Folder for the archives; DIR/features if absent.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the archives, in which each DIR has one of its own; "
+                                                  "DIR/features if absent.")] = None,
     compress: Annotated[bool, typer.Option("--compress", help="Kaldi's compression: a quarter of the size, "
                                                               "8 bits a value.")] = False,
     allow_pipes: Annotated[bool, typer.Option("--allow-pipes", help="Run the shell commands in wav.scp "
@@ -48,7 +49,7 @@ def command(
     """
     from asr.cli.progress import progress
     from asr.corpus import DataDir
-    from asr.features.extract import extract
+    from asr.features.extract import extract, folder_of
 
     need_dir(dir)
     section = _section(config, kind)
@@ -57,7 +58,7 @@ def command(
                     lambda parts, count: progress(parts, f"features of {dir} (archives)", count))
     hours = sum(found.durations.values()) / 3600
     print(f"{dir}: {len(found.positions)} utterances, {hours:.2f} hours, {sum(found.frames.values())} frames of "
-          f"{section.kind} in {out or dir / 'features'}")
+          f"{section.kind} in {folder_of(dir, out)}")
     for key, why in sorted(found.failed.items()):
         print(f"{key}: {why}", file=sys.stderr)
     if found.failed:

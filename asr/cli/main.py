@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -53,6 +54,8 @@ def _options(version: Annotated[bool, typer.Option("--version", callback=_print_
 
 def main() -> None:
     """Run the command line; exit status 0 only when all that was asked is done, 2 for wrong use, 1 for the rest."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: what this terminal cannot show is no reason to stop
     try:
         app()
     except UsageError as error:

@@ -7,11 +7,13 @@ comes from elsewhere, so here a position is a file and an offset, and the bytes 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import numpy as np
 
+from asr.corpus.tables import Fault, Row, Table
 from asr.errors import DataError
 
 _RANGE = re.compile(r"\[[\d:,]*\]$")
@@ -37,6 +39,31 @@ def parse_position(position: str, key: str = "") -> tuple[Path, int]:
     if colon and offset.isascii() and offset.isdigit():
         return Path(path), int(offset)
     return Path(position), 0
+
+
+def check_archives(table: Table) -> list[Fault]:
+    """Archives that are not there, or end before what the table says is in them: a fault for each, with its first line.
+
+    Every archive is looked at once, none is opened. What is no position at all is left to the check of fields.
+    """
+    named: dict[Path, list[tuple[int, Row]]] = {}
+    for row in table.rows:
+        with contextlib.suppress(DataError):
+            path, offset = parse_position(row.value, row.key)
+            named.setdefault(path, []).append((offset, row))
+    faults = []
+    for path, places in named.items():
+        try:
+            size = path.stat().st_size
+            why = f"{path} ends at byte {size}, before it"
+        except OSError as error:
+            size, why = 0, f"{path}: {error.strerror}"
+        lost = [row for offset, row in places if offset >= size]
+        if lost:
+            more = f" (and {len(lost) - 1} more lines)" if len(lost) > 1 else ""
+            faults.append(Fault(table.name, lost[0].line, f"{lost[0].key}: its archive cannot be read: {why}{more}",
+                                "write them again with `asr features`, or remove the table"))
+    return faults
 
 
 def read_matrix(position: str, key: str, columns: int | None = None) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Every fault of a data directory in one report: file, line, what is wrong, and the command that repairs it.
 
 The rules are those of Kaldi's validate_data_dir.sh, with these differences: the audio files are opened as well, an
-empty transcript is a fault, so is a command in `feats.scp` or `cmvn.scp`, and a segment may end in -1 (the end of its
-recording), as extract-segments has it.
+empty transcript is a fault, so is a command in `feats.scp` or `cmvn.scp`, a segment may end in -1 (the end of its
+recording), as extract-segments has it, and channels go on from B to Z.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from asr import audio as audio_files
+from asr.corpus.archive import check_archives
 from asr.corpus.tables import (
     FIX,
     RECORDING_TABLES,
@@ -45,6 +46,7 @@ def check(path: str | Path, allow_pipes: bool = False, audio: str = "header") ->
     """
     tables = read_tables(path)
     faults = check_tables(path, tables, allow_pipes)
+    faults += [fault for name in ("feats.scp", "cmvn.scp") if name in tables for fault in check_archives(tables[name])]
     if audio != "none" and "wav.scp" in tables:
         durations, broken = check_audio(tables["wav.scp"], allow_pipes, decode=audio == "decode")
         faults += broken + check_spans(tables, durations) + check_durations(tables, durations)
@@ -122,7 +124,9 @@ def field_fault(table: str, row: Row) -> tuple[str, str, bool] | None:
     if rule(parts):
         return None
     # Holes in tables that are only carried along do no harm to the others.
-    return (f"{row.key}: expected `{expected}`, found `{f'{row.key} {row.value}'.rstrip()}`", f"{FIX} drops the line",
+    # Without its line a recording of several channels would be read as their average.
+    return (f"{row.key}: expected `{expected}`, found `{f'{row.key} {row.value}'.rstrip()}`",
+            BY_HAND if table == "reco2file_and_channel" else f"{FIX} drops the line",
             table in ("utt2spk", "segments", "utt2dur", "reco2dur", "reco2file_and_channel"))
 
 
@@ -158,7 +162,8 @@ _RULES: dict[str, tuple[Callable[[list[str]], bool], str]] = {
     "spk2gender": (lambda parts: parts in (["m"], ["f"]), "speaker m|f"),
     "spk2warp": (_warp, "speaker factor, from 0.5 to 1.5"),
     "reco2dur": (_positive, "recording seconds, above 0"),
-    "reco2file_and_channel": (lambda parts: len(parts) == 2 and parts[1] in ("A", "B", "1"), "recording file A|B"),
+    "reco2file_and_channel": (lambda parts: len(parts) == 2 and re.fullmatch("[A-Z1]", parts[1]) is not None,
+                              "recording file channel, a letter from A to Z"),
 }
 
 
@@ -217,8 +222,9 @@ def _compare(table: Table, expected: dict[str, int], kind: str, source: str, fat
 
 
 def _cure_missing(table: str) -> str:
-    if table in DERIVED or table in SPEAKER_TABLES or table in ("utt2lang", "utt2uniq", "utt2warp", "vad.scp",
-                                                                "reco2file_and_channel"):
+    if table == "reco2file_and_channel":
+        return f"add the line with the letter of its channel; for a file of one channel, {FIX} adds it"
+    if table in DERIVED or table in SPEAKER_TABLES or table in ("utt2lang", "utt2uniq", "utt2warp", "vad.scp"):
         return f"add the line, or {FIX} sets {table} aside"
     return f"add the line, or {FIX} drops the utterance"
 
@@ -252,8 +258,9 @@ def _check_speakers(tables: Tables) -> list[Fault]:
 
 
 def _difference(wanted: list[str], found: list[str]) -> str:
-    missing = [id for id in wanted if id not in set(found)]
-    extra = [id for id in found if id not in set(wanted)]
+    there, due = set(found), set(wanted)
+    missing = [id for id in wanted if id not in there]
+    extra = [id for id in found if id not in due]
     parts = [f"{label} {', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}"
              for label, ids in (("lacks", missing), ("has too many:", extra)) if ids]
     return "; ".join(parts) or "another order, or one twice"

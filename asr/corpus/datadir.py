@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr import audio
 from asr.corpus.tables import (
@@ -68,6 +68,12 @@ class DataDir:
     def __post_init__(self) -> None:
         self.utterances = sorted(self.utterances, key=lambda utterance: utterance.id)
         self._seconds: dict[str, float] = {}  # recording -> duration, found by reading headers
+        # What the last command in `wav.scp` wrote: neighbours in the order of ids are mostly segments of one recording. One
+        # pair, replaced as a whole, so threads need no lock: at worst two of them run the same command.
+        self._piped: tuple[str, bytes] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_piped": None}  # not to every worker: it may be an hour of audio
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -163,7 +169,11 @@ class DataDir:
             return audio.read(source, start, end, channel)
         if not self.allow_pipes:
             raise DataError(f"recording {recording} is a shell command, not a file; allow it with --allow-pipes: {source}")
-        return audio.read_pipe(source, start, end, channel)
+        piped = self._piped
+        if piped is None or piped[0] != source:
+            self._piped = None  # one at a time, also while the next is made
+            self._piped = piped = source, audio.run_pipe(source)
+        return audio.read_output(source, piped[1], start, end, channel)
 
     # ----------------------------------------------------------------------------------------------- writing
 
@@ -266,11 +276,14 @@ def _utterances(rows: dict[str, dict[str, str]]) -> list[Utterance]:
 
 
 def _channel(letter: str) -> int:
-    """Kaldi's channel letter (A, B; 1 is an old way to write A) as a number from 0."""
+    """A channel's letter (Kaldi's A and B, and on to Z; 1 is an old way to write A) as a number from 0."""
     return 0 if letter == "1" else ord(letter) - ord("A")
 
 
-def _letter(channel: int) -> str:
+def _letter(recording: str, channel: int) -> str:
+    if channel >= 26:
+        raise DataError(f"recording {recording}: channel {channel} has no letter in reco2file_and_channel, whose last is Z; "
+                        "write it as a file of its own")
     return chr(ord("A") + channel)
 
 
@@ -290,6 +303,7 @@ def _one_channel_each(data: DataDir) -> tuple[Sequence[Utterance], dict[str, str
     """Write the channels that utterances name as `reco2file_and_channel`.
 
     Kaldi's recordings have one channel each, so a recording used on several becomes one recording for each channel.
+    Raises DataError where its name would be that of another, and for a channel without a letter.
     """
     used: dict[str, set[int | None]] = {}
     for utterance in data.utterances:
@@ -305,11 +319,16 @@ def _one_channel_each(data: DataDir) -> tuple[Sequence[Utterance], dict[str, str
                             "name one for each, or for none")
         used[recording] = {0}  # a mono file among others: its only channel is A
     old = data.tables.get("reco2file_and_channel", {})
-    names = {(recording, channel or 0): recording if len(channels) == 1 else f"{recording}-{_letter(channel or 0)}"
+    names = {(recording, channel or 0): recording if len(channels) == 1 else f"{recording}-{_letter(recording, channel or 0)}"
              for recording, channels in used.items() for channel in channels}
+    sources: dict[str, str] = {}
+    for (recording, _), name in names.items():
+        if sources.setdefault(name, recording) != recording:
+            raise DataError(f"recordings {sources[name]} and {recording}: each channel becomes a recording, and both would have "
+                            f"one named {name}; rename one of them")
     tables = {name: dict(rows) for name, rows in data.tables.items()}
     tables["reco2file_and_channel"] = {
-        name: f"{fields(old[recording])[0] if recording in old else recording} {_letter(channel)}"
+        name: f"{fields(old[recording])[0] if recording in old else recording} {_letter(recording, channel)}"
         for (recording, channel), name in names.items()}
     if "reco2dur" in tables:
         tables["reco2dur"] = {name: data.tables["reco2dur"][recording] for (recording, _), name in names.items()

@@ -88,7 +88,8 @@ def _split_utterances(data: DataDir, fractions: np.ndarray, generator: np.random
 
 
 def combine(parts: Sequence[DataDir]) -> DataDir:
-    """The union. A table that some part lacks is left out, with a warning, as Kaldi's combine_data.sh does.
+    """The union. A table that some part lacks is left out, with a warning, as Kaldi's combine_data.sh does; so is `cmvn.scp`
+    where two parts have other statistics of a speaker.
 
     Raises DataError for utterances that come twice, recordings of one name with different audio, ids whose rows
     contradict each other, and transcripts that only some of the parts have.
@@ -113,7 +114,7 @@ def combine(parts: Sequence[DataDir]) -> DataDir:
         if merged is not None:
             tables[name] = merged
     return DataDir([u for part in parts for u in part.utterances], wav or {}, _shared("feats.scp", parts, lambda p: p.feats),
-                   _shared("cmvn.scp", parts, lambda p: p.cmvn), tables, allow_pipes=any(p.allow_pipes for p in parts))
+                   _shared_cmvn(parts), tables, allow_pipes=any(p.allow_pipes for p in parts))
 
 
 def _shared(name: str, parts: Sequence[DataDir],
@@ -126,6 +127,14 @@ def _shared(name: str, parts: Sequence[DataDir],
         logger.warning("%s is left out: only %d of %d directories have it", name, len(present), len(found))
         return None
     return _merge(present, name)
+
+
+def _shared_cmvn(parts: Sequence[DataDir]) -> dict[str, str] | None:
+    try:
+        return _shared("cmvn.scp", parts, lambda part: part.cmvn)
+    except DataError:  # each is of some of the speaker's utterances, so none is the union's
+        logger.warning("cmvn.scp is left out: a speaker has other statistics in each directory; asr features makes it anew")
+        return None
 
 
 def _merge(tables: Iterable[dict[str, str]], name: str) -> dict[str, str]:

@@ -1,16 +1,19 @@
 """`asr data fix`: what can be mended without a decision is mended, the rest is named; Kaldi's fix_data_dir.sh and more.
 
-The files as they were are kept in `.backup/`, as Kaldi does. Differences from Kaldi: lines that contradict each other are
-left for a person to decide (Kaldi keeps the first); utterances whose audio is missing or cut are dropped as well; and an
-incomplete table that is only carried along (`spk2gender`, `cmvn.scp`, ...) is set aside, where Kaldi drops its utterances.
+The files as they were are kept in `.backup/`, as Kaldi does, and those of the next repair in `.backup.2/`. Differences from
+Kaldi: lines that contradict each other are left for a person to decide (Kaldi keeps the first); utterances whose audio is
+missing or cut are dropped as well; and an incomplete table that is only carried along (`spk2gender`, `cmvn.scp`, ...) is set
+aside, where Kaldi drops its utterances. `reco2file_and_channel` never is: without it channels would be averaged.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
+from asr import audio
 from asr.corpus.check import DERIVED, check, check_audio, check_durations, check_spans, field_fault, read_tables
 from asr.corpus.datadir import DataDir
 from asr.corpus.tables import (
@@ -24,20 +27,23 @@ from asr.corpus.tables import (
     fields,
     read_table,
     seconds,
-    write_table,
+    write_directories,
 )
 from asr.errors import DataError
+from asr.system import atomic_path
 
 # An utterance is whole when it has a line in each of these that the directory has (and in `wav.scp`, or a recording there).
 WHOLE = ("text", "segments", "feats.scp")
+CHANNELS = "reco2file_and_channel"
 
 
 @dataclass
 class Repair:
-    """What was done, in words, one line each; and the faults that remain for a person."""
+    """What was done, in words, one line each; the faults that remain for a person; and where the files are as they were."""
 
     done: list[str] = field(default_factory=list)
     remaining: list[Fault] = field(default_factory=list)
+    backup: Path | None = None
 
 
 def fix(path: str | Path, allow_pipes: bool = False, prefix_speaker: bool = False) -> Repair:
@@ -50,7 +56,8 @@ def fix(path: str | Path, allow_pipes: bool = False, prefix_speaker: bool = Fals
     tables = read_tables(path)
     for name in ("wav.scp", "utt2spk"):
         if name not in tables:
-            raise DataError(f"{path / name}: no such file; without it there is nothing to repair")
+            raise DataError(f"{path / name}: no such file; without it there is nothing to repair"
+                            + (f" (an earlier one is in {path / '.backup'})" if (path / ".backup" / name).is_file() else ""))
     undecodable = [str(fault) for table in tables.values() for fault in table.faults if fault.fatal]
     if undecodable:
         raise DataError(f"{path}: nothing was changed:\n  " + "\n  ".join(undecodable))
@@ -59,16 +66,19 @@ def fix(path: str | Path, allow_pipes: bool = False, prefix_speaker: bool = Fals
     _drop_bad_audio(tidied, allow_pipes, repair)
     utterances = _whole(path, tidied, repair)
     _restrict(tidied, utterances, repair)
+    _name_channels(tidied, repair)
     content = {name: [(row.key, row.value) for row in table.rows] for name, table in tidied.items()}
     content["spk2utt"] = _spk2utt(tidied["utt2spk"])
     _write(path, content, repair)
     repair.remaining = check(path, allow_pipes)
     if prefix_speaker and not any(fault.fatal for fault in repair.remaining):
-        renamed = with_speaker_prefix(DataDir.load(path, allow_pipes))
-        _backup(path)
-        renamed.save(path)
-        repair.done.append("utterance ids begin with their speaker's")
-        repair.remaining = check(path, allow_pipes)
+        data = DataDir.load(path, allow_pipes)
+        renamed = with_speaker_prefix(data)
+        if [u.id for u in renamed.utterances] != [u.id for u in data.utterances]:
+            repair.backup = repair.backup or _backup(path)
+            renamed.save(path)
+            repair.done.append("utterance ids begin with their speaker's")
+            repair.remaining = check(path, allow_pipes)
     return repair
 
 
@@ -185,10 +195,21 @@ def _restrict(tables: dict[str, Table], utterances: set[str], repair: Repair) ->
         if strange:
             some = ", ".join(row.key for row in strange[:5]) + (" ..." if len(strange) > 5 else "")
             repair.done.append(f"{name}: {len(strange)} line(s) dropped that belong to no utterance left: {some}")
-        if wanted - {row.key for row in table.rows}:  # of the tables that count, none can lack a row here
+        if name != CHANNELS and wanted - {row.key for row in table.rows}:  # of the tables that count, none can lack a row here
             del tables[name]
             again = "; it is made again where it is needed" if name in DERIVED else ""
             repair.done.append(f"{name}: set aside: it has not a line for every id{again}")
+
+
+def _name_channels(tables: dict[str, Table], repair: Repair) -> None:
+    """Give a recording that has no line in `reco2file_and_channel` channel A, where its file has no other."""
+    if CHANNELS not in tables:
+        return
+    named = {row.key for row in tables[CHANNELS].rows}
+    for row in tables["wav.scp"].rows:
+        if row.key not in named and not row.value.endswith("|") and audio.probe(row.value).channels == 1:
+            tables[CHANNELS].rows.append(Row(row.line, row.key, f"{row.key} A"))
+            repair.done.append(f"{CHANNELS}: {row.key} has channel A, the one of its file")
 
 
 def _spk2utt(utt2spk: Table) -> list[tuple[str, str]]:
@@ -199,17 +220,13 @@ def _spk2utt(utt2spk: Table) -> list[tuple[str, str]]:
 
 
 def _write(path: Path, content: dict[str, list[tuple[str, str]]], repair: Repair) -> None:
-    """Write what differs from what is there, after a backup of all of it; nothing at all where nothing differs."""
+    """Write all tables or none, after a backup of those that are there; nothing at all where nothing differs."""
     present = {name for name in TABLES if (path / name).is_file()}
     changed = [name for name in content if name not in present or not _same(path / name, content[name])]
-    removed = present - set(content)
-    if not changed and not removed:
+    if not changed and present == set(content):
         return
-    _backup(path)
-    for name in changed:
-        write_table(path / name, content[name])
-    for name in removed:
-        (path / name).unlink()
+    repair.backup = _backup(path)
+    write_directories({path: content})
     if "spk2utt" in changed:
         repair.done.append("spk2utt: derived from utt2spk")
 
@@ -219,9 +236,13 @@ def _same(path: Path, rows: list[tuple[str, str]]) -> bool:
     return not table.faults and [(row.key, row.value) for row in table.rows] == sorted(rows)
 
 
-def _backup(path: Path) -> None:
-    folder = path / ".backup"
-    folder.mkdir(exist_ok=True)
+def _backup(path: Path) -> Path:
+    """Copy the tables, all or none, to `.backup`; where that is there already, to `.backup.2`, `.backup.3` and so on."""
+    made = path / ".backup.tmp"
+    shutil.rmtree(made, ignore_errors=True)  # of a repair that was killed
     for name in TABLES:
         if (path / name).is_file():
-            shutil.copy2(path / name, folder / name)
+            with atomic_path(made / name) as copy:
+                shutil.copy2(path / name, copy)
+    names = (path / (".backup" if number == 1 else f".backup.{number}") for number in count(1))
+    return made.rename(next(name for name in names if not name.exists()))

@@ -3,12 +3,14 @@
 The utterances are cut, in their order, into parts; each part becomes one archive with a note of what is
 in it, under a name made from the configuration and the audio files it was read from. A part that is there and whole is
 not computed again, so an interrupted run goes on where it stopped, whatever the number of processes. The tables of the
-data directory are written last.
+data directory are written last. Archives of different directories never share a folder: what is in it and not of this
+run is an earlier run's, and is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -81,10 +83,11 @@ def extract(data: DataDir, config: FeatureConfig, out: str | Path | None = None,
             watch: Callable[[Iterable[Any], int], Iterable[Any]] | None = None) -> Extracted:
     """Write the features of a data directory, and the tables that find them.
 
-    In ``out`` (by default ``features`` inside the directory): ``feats.*.ark``, ``cmvn.ark`` by speaker,
-    ``global_cmvn.ark`` (key ``global``) and ``features.yaml``. In the directory: feats.scp, cmvn.scp, utt2num_frames,
-    utt2dur. An utterance that cannot be read, or is shorter than one window, is in ``failed`` with the reason and in no
-    table. ``watch(parts, count)`` may show progress. Raises DataError, and writes no table, when fewer than 95 % succeed.
+    In `folder_of` the directory and ``out``: ``feats.*.ark``, ``cmvn.*.ark`` by speaker, ``global_cmvn.ark`` (key
+    ``global``) and ``features.yaml``. In the directory: feats.scp, cmvn.scp, utt2num_frames, utt2dur. An utterance that
+    cannot be read, or is shorter than one window, is in ``failed`` with the reason and in no table.
+    ``watch(parts, count)`` may show progress. Raises DataError, and writes no table, when fewer than 95 % succeed;
+    UsageError while another process writes features of this directory.
     """
     if data.path is None:
         raise UsageError("features are written into a data directory: save it first")
@@ -93,7 +96,33 @@ def extract(data: DataDir, config: FeatureConfig, out: str | Path | None = None,
     if not data.utterances:
         raise DataError(f"{data.path}: no utterances")
     build_extractor(config)  # a configuration that cannot work stops here, once, before any process is started
-    out = Path(out) if out is not None else data.path / "features"
+    with _alone(data.path):
+        return _extract(data, data.path, folder_of(data.path, out), config, jobs, compress, watch)
+
+
+def folder_of(path: Path, out: str | Path | None = None) -> Path:
+    """Where the archives of the data directory at ``path`` are: in its ``features``, or in a folder of its own in ``out``."""
+    if out is None:
+        return path / "features"
+    place = path.resolve()
+    return Path(out) / f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time writes the features of a data directory."""
+    with open(path / ".features.lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
+        except BlockingIOError:
+            raise UsageError(f"{path}: another process is writing its features; wait for it, then run the same again") from None
+        except OSError as error:
+            logger.warning("%s: cannot lock (%s): do not run `asr features` on it twice at once", path, error.strerror)
+        yield
+
+
+def _extract(data: DataDir, path: Path, out: Path, config: FeatureConfig, jobs: int, compress: bool,
+             watch: Callable[[Iterable[Any], int], Iterable[Any]] | None) -> Extracted:
     parts = _parts(data, config, out, compress)
     found = Extracted()
     results = _run(parts, jobs)
@@ -102,25 +131,30 @@ def extract(data: DataDir, config: FeatureConfig, out: str | Path | None = None,
     done = len(found.positions)
     if done < ENOUGH * len(data.utterances):
         shown = "\n  ".join(f"{key}: {why}" for key, why in list(found.failed.items())[:10])
-        raise DataError(f"{data.path}: {len(found.failed)} of {len(data.utterances)} utterances gave no features, so no "
-                        f"table was written; mend or remove them (`asr data check {data.path}`)\n  {shown}")
-    _write_tables(data.path, out, config, found)
-    kept = {part.archive for part in parts}
-    for old in out.glob("feats.*.ark"):
+        raise DataError(f"{path}: {len(found.failed)} of {len(data.utterances)} utterances gave no features, so no "
+                        f"table was written; mend or remove them (`asr data check {path}`)\n  {shown}")
+    kept = {part.archive for part in parts} | {_write_tables(path, out, config, found)}
+    for old in (*out.glob("feats.*.ark"), *out.glob("cmvn.*ark")):
         if old.absolute() not in kept:  # of another configuration, or of audio that has changed
             old.with_suffix(".json").unlink(missing_ok=True)
             old.unlink()
     return found
 
 
-def _write_tables(path: Path, out: Path, config: FeatureConfig, found: Extracted) -> None:
+def _write_tables(path: Path, out: Path, config: FeatureConfig, found: Extracted) -> Path:
+    """Returns the archive of the speakers' statistics. It is named by what is in it: the table of a subset, copied before
+    these were other statistics, then finds no file, where one that is written over would give it some other speaker's."""
     write_text(out / "features.yaml", "features:\n" + "".join(f"  {line}\n" for line in dump_config(config).splitlines()))
     write_archive(out / "global_cmvn.ark", [("global", total(found.speakers.values()).to_matrix())])
-    speakers = write_archive(out / "cmvn.ark", [(key, stats.to_matrix()) for key, stats in sorted(found.speakers.items())])
+    matrices = [(key, stats.to_matrix()) for key, stats in sorted(found.speakers.items())]
+    content = hashlib.sha256(b"".join(key.encode() + matrix.tobytes() for key, matrix in matrices)).hexdigest()
+    archive = (out / f"cmvn.{content[:12]}.ark").absolute()
+    speakers = write_archive(archive, matrices)
     write_table(path / "utt2num_frames", {key: str(frames) for key, frames in found.frames.items()})
     write_table(path / "utt2dur", {key: seconds(duration) for key, duration in found.durations.items()})
     write_table(path / "cmvn.scp", speakers)
     write_table(path / "feats.scp", found.positions)
+    return archive
 
 
 def _parts(data: DataDir, config: FeatureConfig, out: Path, compress: bool) -> list[Part]:
@@ -139,7 +173,8 @@ def _fingerprint(data: DataDir, config: FeatureConfig, compress: bool) -> str:
     """Twelve hex digits of what decides the content of an archive: configuration, spans, and the audio files' state."""
     states: dict[str, list[int]] = {}
     for recording, source in sorted(data.wav.items()):
-        with contextlib.suppress(OSError):  # a pipe has no state, and a missing file is found when it is read
+        # What a command reads is not known here (the page says so), and a missing file is found when it is read.
+        with contextlib.suppress(OSError):
             state = os.stat(source)
             states[recording] = [state.st_size, state.st_mtime_ns]
     spans = [[u.id, u.speaker, u.recording, data.wav[u.recording], u.start, u.end, u.channel] for u in data.utterances]
@@ -229,7 +264,9 @@ def _finished(part: Part) -> Extracted | None:
     except (OSError, ValueError):
         return None
     speakers = {key: CmvnStats.from_matrix(np.array(matrix)) for key, matrix in note["speakers"].items()}
-    return Extracted(note["positions"], note["frames"], note["durations"], speakers)
+    # The folder may be a copy, or have been moved: only the offsets are as they were.
+    positions = {key: f"{part.archive}:{place.rpartition(':')[2]}" for key, place in note["positions"].items()}
+    return Extracted(positions, note["frames"], note["durations"], speakers)
 
 
 def _features(part: Part, found: Extracted) -> Iterator[tuple[str, np.ndarray]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import scipy.fft
 
 from asr import audio
 from asr.config import AugmentConfig
-from asr.errors import ConfigError
+from asr.errors import AudioError, ConfigError
 from asr.features.rooms import babble, coloured_noise, rms, room_response, unit_power
 
 SEGMENT_S, OVERLAP_S, SEARCH_S = 0.040, 0.012, 0.012  # WSOLA: a piece, its cross-fade, how far a better place may be
@@ -32,8 +32,8 @@ RESPONSE_S = 2.0  # seconds of an impulse response file that are used
 class WaveAugment:
     """The effects of an ``augment`` section, in the order of a recording: the voice, the room, the noise, the line.
 
-    speed, tempo, pitch, volume, reverberation, noise, telephone. Raises ConfigError for factors that make no sense, or
-    files that are not there.
+    speed, tempo, pitch, volume, reverberation, noise, telephone. Raises ConfigError for factors that make no sense, and
+    for files that are not there or cannot be read: each is looked at here (header and last samples), once in a process.
     """
 
     def __init__(self, config: AugmentConfig, sample_rate: int) -> None:
@@ -216,6 +216,15 @@ def _sounds(section: str, files: str | None) -> list[str]:
         raise ConfigError(f"augment.{section}.files: no such folder or file: {files}")
     if not found:
         raise ConfigError(f"augment.{section}.files: no audio in {files}")
+    broken = []
+    for one in found:
+        try:
+            _verified(one)
+        except AudioError as error:
+            broken.append(f"\n  {error}")
+    if broken:
+        raise ConfigError(f"augment.{section}.files: {len(broken)} of {len(found)} files in {files} cannot be read; replace or "
+                          f"remove them{''.join(broken)}")
     return found
 
 
@@ -227,14 +236,14 @@ def _response_of(path: str, sample_rate: int) -> np.ndarray:
     return found[direct:direct + int(RESPONSE_S * sample_rate)]
 
 
-@lru_cache(maxsize=4096)
-def _probe(path: str) -> audio.AudioInfo:
-    return audio.probe(path)
+@cache
+def _verified(path: str) -> audio.AudioInfo:
+    return audio.verify(path)
 
 
 def _excerpt(path: str, count: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` samples from a drawn place of a file; only they are read. A shorter file is repeated."""
-    info = _probe(path)
+    info = _verified(path)
     wanted = count / sample_rate
     start = rng.uniform(0, max(0.0, info.duration - wanted))
     found = audio.load(path, sample_rate, start, min(start + wanted, info.duration))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asr.config import ConvConfig, ConvLayerConfig, LoopConfig, ModelConfig, RnnConfig, Section
+from asr.config import ConvConfig, ConvLayerConfig, LoopConfig, ModelConfig, RnnConfig, Section, Seed
 
 
 class SeriesConfig(Section):
@@ -117,7 +117,7 @@ class ForecastModelConfig(ModelConfig):
 class ForecastConfig(Section):
     """Everything the training of a forecaster needs to know, apart from where its table lies."""
 
-    seed: int = Field(1, ge=0)
+    seed: Seed = Field(1, ge=0)
     data: SeriesConfig = SeriesConfig()
     forecast: HorizonConfig = HorizonConfig()
     model: ForecastModelConfig = ForecastModelConfig()

@@ -102,7 +102,7 @@ def test_subset_at_random(folder: Path) -> None:
 
 
 def test_split_and_combine(folder: Path) -> None:
-    run("split", "train", "--out", "parts", "--fractions", "0.6,0.4", "--names", "big,small")
+    run("split", "train", "--out", "parts", "--fractions", "0.6,0.4", "--names", "big, small")
     assert {id[:3] for id in ids("parts/big")}.isdisjoint({id[:3] for id in ids("parts/small")})
     run("check", "parts/big", "parts/small")
     run("combine", "parts/small", "parts/big", "--out", "whole")
@@ -149,7 +149,13 @@ def test_what_is_suspicious(folder: Path) -> None:
     (["split", "train", "--out", "parts", "--parts", "2", "--names", "a"], "2 different names"),
     (["split", "train", "--out", "parts", "--parts", "2", "--by", "moon"], "choose speaker or utterance"),
     (["split", "train", "--out", ".", "--parts", "2", "--names", "train,dev"], "would be written over"),
+    (["split", "train", "--out", "parts", "--parts", "2", "--names", "../part,b"], "its name has no /"),
+    (["split", "train", "--out", "parts", "--parts", "2", "--names", "..,b"], r"is not \. or \.\."),
+    (["split", "train", "--out", "parts", "--parts", "2", "--names", "a, a"], "2 different names"),
     (["combine", "train", "--out", "train"], "it is the directory that is read"),
+    (["subset", "train", "--out", "part", "--first", "2", "--seed", "0"], "add --random"),
+    (["info", "train", "--jobs", "1"], "--jobs: .*add --deep"),
+    (["info", "train", "--top", "0", "--jobs", "2"], "--top, --jobs: .*add --deep"),
 ])
 def test_wrong_use(folder: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -160,12 +166,18 @@ def test_wrong_use(folder: Path, arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(("arguments", "message"), [
     (["subset", "train", "--out", "part", "--first", "7"], "7 utterances were asked for, it has 6"),
     (["subset", "train", "--out", "part", "--speakers", "zoe"], "no such speaker: zoe"),
+    (["subset", "train", "--out", "part", "--utterances", "/dev/null"], "no utterance is in the lists"),
+    (["subset", "train", "--out", "part", "--utterances", "utts", "--speakers", "ann"], "no such utterance: ann-9"),
+    (["subset", "train", "--out", "part", "--utterances", "bobs", "--speakers", "ann"], "no utterance is in the lists"),
     (["split", "train", "--out", "parts", "--parts", "4"], "3 speaker.* cannot fill 4 parts"),
     (["combine", "train", "train", "--out", "whole"], "are in train and in train"),
 ])
 def test_data_that_does_not_serve(folder: Path, arguments: list[str], message: str) -> None:
+    (folder / "utts").write_text("ann-1\nann-9\n")
+    (folder / "bobs").write_text("bob-1\n")
     with pytest.raises(DataError, match=message):
         run(*arguments)
+    assert not (folder / "part").exists()
 
 
 def test_exit_status_of_the_program(folder: Path) -> None:

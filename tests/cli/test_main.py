@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -36,6 +37,15 @@ def test_wrong_use_ends_with_2_and_says_what(tmp_path):
     wrong = process("train", "--config", tmp_path / "no.yaml", "--train", "x", "--dev", "y", "--exp", tmp_path / "e")
     assert wrong.returncode == 2 and "no.yaml: cannot read: No such file" in wrong.stderr and "Traceback" not in wrong.stderr
     assert process("trian").returncode == 2
+
+
+def test_what_the_terminal_cannot_show_is_written_with_backslashes(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="iso-8859-1"))
+    monkeypatch.setattr(main, "app", lambda: print("да é"))
+    main.main()
+    sys.stdout.flush()
+    assert shown.getvalue() == b"\\u0434\\u0430 \xe9\n"
 
 
 @pytest.mark.parametrize(("code", "limit"), [("import asr", 0.3), ("import asr.cli.main", 0.6)])

@@ -10,7 +10,8 @@ import kaldiio
 import numpy as np
 import pytest
 
-from asr.corpus.archive import parse_position, read_matrix
+from asr.corpus.archive import check_archives, parse_position, read_matrix
+from asr.corpus.tables import Row, Table
 from asr.errors import DataError
 
 MATRIX = np.random.default_rng(0).normal(size=(7, 3))
@@ -35,6 +36,16 @@ def test_every_binary_form_is_read_into_memory_of_its_own(tmp_path: Path, dtype,
 def test_a_position_is_a_file_and_an_offset() -> None:
     assert parse_position("a/b c.ark:12") == (Path("a/b c.ark"), 12)
     assert parse_position("a:b.mat") == (Path("a:b.mat"), 0)
+
+
+def test_archives_that_are_not_there_or_too_short_are_named_once_each(folder: Path) -> None:
+    size = (folder / "a.ark").stat().st_size
+    places = ["a.ark:2", "gone.ark:5", f"a.ark:{size}", "gone.ark:50", "touch x |"]
+    table = Table("feats.scp", [Row(line, f"u{line}", f"{folder}/{place}") for line, place in enumerate(places, 1)])
+    short, gone = sorted(map(str, check_archives(table)), reverse=True)
+    assert gone.startswith(f"feats.scp:2: u2: its archive cannot be read: {folder}/gone.ark: No such file or directory (and 1 more")
+    assert short.startswith(f"feats.scp:3: u3: its archive cannot be read: {folder}/a.ark ends at byte {size}, before it [write "
+                            "them again with `asr features`, or remove the table]")
 
 
 @pytest.mark.parametrize("position", ["touch {0} |", "touch {0} |:0", "| touch {0}", " touch {0} | ", "touch {0}|[0:1]",

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asr import audio
 from asr.corpus import DataDir, Utterance, check
+from asr.corpus import tables as corpus_tables
+from asr.corpus.check import _difference
 from asr.corpus.repair import fix
 from asr.errors import DataError
+from asr.system import atomic_path
 
 Edit = Callable[..., None]
 
@@ -99,16 +103,17 @@ def test_small_overshoot_and_open_ends_are_no_faults(segmented: DataDir, edit: E
                                                                                   "bob-b call2 1.5 3"]
 
 
+ARCHIVE = f"{__file__}:6"  # a place in a file that is there
+
 CARRIED_FAULTS = [
     ("utt2dur", "{u} 1.2\n", "ann-1 1.2", "ann-1 0", "expected `utterance seconds, above 0`"),
     ("utt2dur", "{u} 1.2\n", "ann-1 1.2", "ann-1 60", "ann-1: 60 s is on record, its audio lasts 1.000 s"),
     ("reco2dur", "{u} 1.2\n", "ann-1 1.2\n", "", "recording ann-1 has no line in reco2dur"),
     ("utt2num_frames", "{u} 98\n", "ann-1 98", "ann-1 9.8", "a whole number"),
     ("utt2lang", "{u} en\n", "ann-1 en", "ann-1 en de", "expected `utterance language`"),
-    ("feats.scp", "{u} /f.ark:6\n", "ann-1 /f.ark:6", "ann-1", "no path after the id"),
+    ("feats.scp", f"{{u}} {ARCHIVE}\n", f"ann-1 {ARCHIVE}", "ann-1", "no path after the id"),
     ("spk2gender", "{s} f\n", "ann f", "ann x", "expected `speaker m|f`"),
-    ("cmvn.scp", "{s} /c.ark:5\n", "ann /c.ark:5\n", "", "speaker ann has no line in cmvn.scp"),
-    ("reco2file_and_channel", "{u} {u} A\n", "ann-1 A", "ann-1 C", "expected `recording file A|B`"),
+    ("cmvn.scp", f"{{s}} {ARCHIVE}\n", f"ann {ARCHIVE}\n", "", "speaker ann has no line in cmvn.scp"),
     ("utt2warp", "{u} 0.9\n", "ann-1 0.9", "ann-1 9", "from 0.5 to 1.5"),
 ]
 
@@ -123,6 +128,35 @@ def test_faults_of_tables_beside_the_main_ones(plain: DataDir, tmp_path: Path, e
     faults = plain.check()
     assert any(message in fault.message for fault in faults), [str(fault) for fault in faults]
     assert fix(tmp_path / "plain").remaining == []
+
+
+def test_what_spk2utt_lacks_is_found_in_one_pass() -> None:
+    class Id(str):
+        hashed = 0
+
+        def __hash__(self) -> int:
+            Id.hashed += 1
+            return super().__hash__()
+
+    ids = [Id(f"u{number:04d}") for number in range(1000)]
+    assert _difference(ids, ids[:-1]) == "lacks u0999"
+    assert Id.hashed < 10 * len(ids)
+
+
+def test_fix_never_takes_a_channel_away(plain: DataDir, tmp_path: Path, edit: Edit) -> None:
+    """A recording without its line would be read as the average of its channels."""
+    soundfile.write(plain.wav["bob-1"], np.stack([tone(1.2), tone(1.2) / 2], axis=1), 8000)
+    table = tmp_path / "plain" / "reco2file_and_channel"
+    table.write_text("bob-1 call B\n")
+    repair = fix(tmp_path / "plain")
+    assert repair.remaining == []
+    assert table.read_text() == "ann-1 ann-1 A\nann-2 ann-2 A\nbob-1 call B\nbob-2 bob-2 A\ncid-1 cid-1 A\n"
+    for line, message, cure in (("bob-1 call 2\n", "expected `recording file channel, a letter from A to Z`", "by hand"),
+                                ("", "recording bob-1 has no line in reco2file_and_channel", "add the line")):
+        table.write_text(f"ann-1 ann-1 A\n{line}")
+        remaining = fix(tmp_path / "plain").remaining
+        assert [message in fault.message and cure in fault.cure for fault in remaining] == [True]
+        assert line in table.read_text() and "cid-1 cid-1 A\n" in table.read_text()
 
 
 def test_text_that_is_not_utf8(plain: DataDir, tmp_path: Path) -> None:
@@ -198,7 +232,8 @@ def test_fix_then_check_is_clean(tmp_path: Path, chosen: set[int]) -> None:
     assert repair.remaining == check(folder) == []
     assert DataDir.load(folder).check() == []
     if repair.done:
-        assert {path.name: path.read_bytes() for path in (folder / ".backup").iterdir()}.items() >= before.items()
+        assert repair.backup is not None
+        assert {path.name: path.read_bytes() for path in repair.backup.iterdir()} == before
     assert fix(folder).done == []
 
 
@@ -238,12 +273,59 @@ def test_fix_changes_nothing_when_nothing_would_remain(plain: DataDir, tmp_path:
 def test_speakers_become_prefixes(tmp_path: Path, plain: DataDir) -> None:
     names = {"7_zoe": "zoe", "8_abe": "abe", "zoe-9": "zoe"}
     data = DataDir([Utterance(id, id, speaker, "x") for id, speaker in names.items()],
-                   dict(zip(names, plain.wav.values())), feats={id: f"/f.ark:{id}" for id in names})
+                   dict(zip(names, plain.wav.values())), feats={id: f"{__file__}:{place}" for place, id in enumerate(names)})
     data.save(tmp_path / "d")
     assert ["--prefix-speaker" in fault.cure for fault in data.check()] == [True]
     assert fix(tmp_path / "d", prefix_speaker=True).remaining == []
     renamed = DataDir.load(tmp_path / "d")
     assert [u.id for u in renamed.utterances] == ["abe-8_abe", "zoe-7_zoe", "zoe-9"]
-    assert renamed.feats == {"abe-8_abe": "/f.ark:8_abe", "zoe-7_zoe": "/f.ark:7_zoe", "zoe-9": "/f.ark:zoe-9"}
+    assert renamed.feats == {"abe-8_abe": data.feats["8_abe"], "zoe-7_zoe": data.feats["7_zoe"], "zoe-9": data.feats["zoe-9"]}
     assert renamed.wav["abe-8_abe"] == data.wav["8_abe"]
     assert (tmp_path / "d" / ".backup" / "text").read_text() == "7_zoe x\n8_abe x\nzoe-9 x\n"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_backup_is_of_the_files_as_they_were(plain: DataDir, tmp_path: Path, edit: Edit) -> None:
+    """Also where the repair has two steps; and a later repair has a backup of its own."""
+    folder = tmp_path / "plain"
+    edit("plain/text", "three", "three ")
+    edit("plain/utt2spk", "bob-1 bob\nbob-2 bob\n", "bob-1 zoe\nbob-2 bob\n")
+    before = contents(folder)
+    repair = fix(folder, prefix_speaker=True)
+    assert "utterance ids begin with their speaker's" in repair.done
+    assert repair.backup == folder / ".backup" and contents(repair.backup) == before
+    assert fix(folder, prefix_speaker=True).backup is None
+    edit("plain/text", "three", "three ")
+    between = contents(folder)
+    second = fix(folder).backup
+    assert second == folder / ".backup.2" and contents(second) == between
+    assert contents(folder / ".backup") == before
+
+
+def test_a_repair_that_fails_leaves_the_files_as_they_were(plain: DataDir, tmp_path: Path, edit: Edit,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plain"
+    for name in ("text", "utt2spk", "wav.scp"):
+        edit(f"plain/{name}", "ann-2", " ann-2")
+    before = contents(folder)
+    names = []
+
+    def full(path: Path) -> object:
+        names.append(path)
+        if len(names) == 3:
+            raise OSError("No space left on device")
+        return atomic_path(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_tables, "atomic_path", full)
+        with pytest.raises(OSError, match="No space left"):
+            fix(folder)
+    assert contents(folder) == before
+    assert fix(folder).backup == folder / ".backup.2"
+    assert contents(folder / ".backup") == contents(folder / ".backup.2") == before
+    (folder / "wav.scp").unlink()
+    with pytest.raises(DataError, match=r"wav\.scp: no such file.*an earlier one is in .*\.backup"):
+        fix(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,8 @@ def directories(draw: st.DrawFn) -> DataDir:
             None if end is None else end / 1e6, channels[recording], draw(microseconds) / 1e6 if with_duration else None))
     speakers = {u.speaker for u in utterances}
     return DataDir(utterances, {r: f"/audio/{n} a.wav" for n, r in enumerate(recordings)},
-                   draw(st.none() | st.just({id: f"/f.ark:{n}" for n, id in enumerate(ids)})),
-                   draw(st.none() | st.just({s: f"/c.ark:{n}" for n, s in enumerate(sorted(speakers))})),
+                   draw(st.none() | st.just({id: f"{__file__}:{n}" for n, id in enumerate(ids)})),
+                   draw(st.none() | st.just({s: f"{__file__}:{n}" for n, s in enumerate(sorted(speakers))})),
                    draw(st.sampled_from([{}, {"utt2lang": dict.fromkeys(ids, "en"),
                                               "spk2gender": dict.fromkeys(speakers, "f")}])))
 
@@ -94,7 +95,7 @@ def test_round_trip(tmp_path: Path, data: DataDir) -> None:
     before = {path.name: path.read_bytes() for path in (tmp_path / "d").iterdir()}
     loaded.save(tmp_path / "d")
     assert {path.name: path.read_bytes() for path in (tmp_path / "d").iterdir()} == before
-    faults = [f for f in data.check(audio="none") if "--prefix-speaker" not in f.cure]
+    faults = [f for f in data.check(audio="none") if "--prefix-speaker" not in f.cure and "archive cannot be read" not in f.message]
     assert faults == []
 
 
@@ -166,6 +167,19 @@ def test_pipes_run_only_when_allowed(plain: DataDir, tmp_path: Path, edit) -> No
         hidden.audio(hidden.utterances[4], 8000)
 
 
+def test_a_command_is_run_once_for_its_segments(segmented: DataDir, tmp_path: Path) -> None:
+    wav = {name: f"echo {name} >> {tmp_path}/ran; cat {path} |" for name, path in segmented.wav.items()}
+    utterances = [Utterance(f"s-{name}-{n}", name, "s", "x", 0.5 * n, 0.5 * n + 0.5) for name in wav for n in range(5)]
+    data = DataDir.from_utterances(utterances, wav, allow_pipes=True)
+    for utterance in data.utterances:
+        whole, _ = audio.read(segmented.wav[utterance.recording], utterance.start, utterance.end)
+        np.testing.assert_array_equal(data.audio(utterance, 8000), whole)
+    assert lines(tmp_path / "ran") == ["call1", "call2"]
+    assert len(pickle.dumps(data)) < 5000  # a worker is not sent the audio
+    copy = pickle.loads(pickle.dumps(data))
+    np.testing.assert_array_equal(copy.audio(utterance, 8000), whole)
+
+
 # -------------------------------------------------------------------------------------------------------- channels
 
 
@@ -206,6 +220,32 @@ def test_channels_beside_mono_recordings(call: dict[str, str], plain: DataDir, t
                                      Utterance("a-2", "call", "a", "x", 1.0, 2.0)], call)
     with pytest.raises(DataError, match="name one for each"):
         mixed.save(tmp_path / "mixed")
+
+
+def test_channels_beyond_the_second(tmp_path: Path) -> None:
+    import soundfile
+
+    levels = [0.125, 0.25, -0.5, 0.75]
+    soundfile.write(tmp_path / "four.wav", np.tile(np.asarray(levels, np.float32), (16000, 1)), 8000)
+    wav = {"call": str(tmp_path / "four.wav")}
+    data = DataDir.from_utterances([Utterance(f"ann-{n}", "call", "ann", "hi", 0.0, 1.0, n) for n in range(4)], wav)
+    data.save(tmp_path / "d")
+    assert lines(tmp_path / "d" / "reco2file_and_channel")[2:] == ["call-C call C", "call-D call D"]
+    assert data.check() == []
+    loaded = DataDir.load(tmp_path / "d")
+    assert [float(loaded.audio(u, 8000).mean()) for u in loaded.utterances] == levels
+    with pytest.raises(DataError, match="channel 26 has no letter"):
+        DataDir.from_utterances([Utterance("ann-1", "call", "ann", "hi", 0.0, 1.0, 26)], wav).save(tmp_path / "e")
+
+
+def test_a_channel_s_recording_takes_no_name_that_is_there(call: dict[str, str], plain: DataDir, tmp_path: Path) -> None:
+    data = DataDir.from_utterances([Utterance("ann-0", "call", "ann", "hi", 0.0, 1.0, 0),
+                                    Utterance("bob-0", "call", "bob", "ho", 0.5, 2.0, 1),
+                                    Utterance("cid-0", "call-A", "cid", "hu", 0.0, 1.0)],
+                                   {**call, "call-A": plain.wav["cid-1"]})
+    with pytest.raises(DataError, match="recordings call and call-A: .* both would have one named call-A"):
+        data.save(tmp_path / "d")
+    assert not (tmp_path / "d").exists()
 
 
 # ------------------------------------------------------------------------------------------------------- refusals

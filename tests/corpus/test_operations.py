@@ -135,6 +135,16 @@ def test_combine_names_the_tables_it_leaves_out(caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["feats.scp is left out: only 1 of 2 directories have it"]
 
 
+def test_combine_leaves_out_statistics_that_differ(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = operations.split(made([4]), [1, 1], by="utterance")
+    second.cmvn = {"s000": "/other.ark:5"}
+    with caplog.at_level(logging.WARNING, "asr"):
+        whole = operations.combine([first, second])
+    assert (len(whole), whole.cmvn) == (4, None)
+    assert whole.feats is not None
+    assert caplog.messages == ["cmvn.scp is left out: a speaker has other statistics in each directory; asr features makes it anew"]
+
+
 def test_parts_on_disk_are_clean(segmented: DataDir, tmp_path: Path) -> None:
     parts = operations.split(segmented, [1, 1])
     for number, part in enumerate(parts):

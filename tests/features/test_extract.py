@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from asr.corpus import DataDir, SpeechDataset, Utterance, collate
 from asr.corpus.archive import read_matrix
 from asr.errors import DataError, UsageError
 from asr.features import CmvnStats, FrontEnd, build_extractor, speaker_stats
-from asr.features.archive import write_archive
-from asr.features.extract import extract
+from asr.features.archive import foreign, write_archive
+from asr.features.extract import extract, folder_of
 
 CONFIG = FeatureConfig(num_mel_bins=23)
 
@@ -156,7 +157,7 @@ def test_too_many_bad_utterances_write_no_table(tmp_path):
     before = {path.name for path in (tmp_path / "data").iterdir()}
     with pytest.raises(DataError, match=r"2 of 25 utterances gave no features(.|\n)*a-00"):
         extract(data, CONFIG)
-    assert {path.name for path in (tmp_path / "data").iterdir()} == before | {"features"}
+    assert {path.name for path in (tmp_path / "data").iterdir()} == before | {"features", ".features.lock"}
     assert not list((tmp_path / "data" / "features").glob("*cmvn*"))
 
 
@@ -177,7 +178,62 @@ def test_features_elsewhere(tmp_path):
     data = corpus(tmp_path)
     extract(data, CONFIG, out=tmp_path / "elsewhere")
     assert not (tmp_path / "data" / "features").exists()
-    assert str(tmp_path / "elsewhere") in (tmp_path / "data" / "feats.scp").read_text()
+    folder = folder_of(tmp_path / "data", tmp_path / "elsewhere")
+    assert folder.parent == tmp_path / "elsewhere" and folder.name.startswith("data.")
+    assert f" {folder}/feats." in (tmp_path / "data" / "feats.scp").read_text()
+
+
+def test_directories_share_a_folder(tmp_path):
+    """Of equal names even, and with features of different kinds: neither touches what is the other's."""
+    one, two = corpus(tmp_path / "one", 12), corpus(tmp_path / "two", 15)
+    extract(one, CONFIG, tmp_path / "out")
+    tables = {name: read_archive(tmp_path / f"one/data/{name}") for name in ("feats.scp", "cmvn.scp")}
+    extract(two, FeatureConfig(kind="mfcc"), tmp_path / "out")
+    for name, before in tables.items():
+        after = read_archive(tmp_path / f"one/data/{name}")
+        assert before.keys() == after.keys() and all(np.array_equal(before[key], after[key]) for key in before)
+    assert one.check() == two.check() == []
+    assert foreign(DataDir.load(one.path).feats.values(), CONFIG) == []
+
+
+def test_a_subset_is_told_that_its_archives_are_gone(tmp_path):
+    data = corpus(tmp_path)
+    extract(data, CONFIG)
+    subset = DataDir.load(tmp_path / "data").select([utterance.id for utterance in data.utterances[:12]])
+    subset.save(tmp_path / "subset")
+    assert subset.check() == []
+    before = read_matrix(subset.cmvn["a"], "a")
+    extract(data, CONFIG.model_copy(update={"preemphasis": 0.5}))
+    assert data.check() == [] and not np.array_equal(before, read_matrix(DataDir.load(data.path).cmvn["a"], "a"))
+    subset = DataDir.load(tmp_path / "subset")
+    assert {(fault.file, fault.line) for fault in subset.check()} == {("feats.scp", 1), ("feats.scp", 11), ("cmvn.scp", 1)}
+    assert all("No such file" in fault.message and "asr features" in fault.cure for fault in subset.check())
+    for archives in (subset.feats, subset.cmvn):
+        with pytest.raises(DataError, match=r"x: cannot read .*: No such file or directory; write it again with `asr features`"):
+            read_matrix(next(iter(archives.values())), "x")
+
+
+def test_a_copy_of_a_directory_has_archives_of_its_own(tmp_path):
+    data = corpus(tmp_path)
+    extract(data, CONFIG)
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    extract(DataDir.load(tmp_path / "copy"), CONFIG)
+    extract(data, FeatureConfig(kind="mfcc"))
+    assert DataDir.load(tmp_path / "copy").check() == []
+    assert str(tmp_path / "data") not in (tmp_path / "copy" / "feats.scp").read_text()
+
+
+def test_two_runs_at_once_do_not_mix(tmp_path):
+    data = corpus(tmp_path)
+
+    def meanwhile(parts: Iterable, count: int) -> Iterable:
+        yield from parts
+        with pytest.raises(UsageError, match="data: another process is writing its features; wait for it"):
+            extract(data, FeatureConfig(kind="mfcc"), out=tmp_path / "elsewhere")
+
+    extract(data, CONFIG, watch=meanwhile)
+    assert data.check() == [] and not (tmp_path / "elsewhere").exists()
+    extract(data, CONFIG)
 
 
 def test_wrong_use(tmp_path):
