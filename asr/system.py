@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LONGEST_NAME = 255  # bytes; of nearly all file systems
 
 
 def trim_memory() -> None:
@@ -61,16 +62,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def create_temporary(path: str | Path) -> tuple[str, int]:
     """A new file for what is to become ``path``, beside it: its name and a descriptor to write with. Raises OSError.
 
-    It has an ordinary file's permissions; its folder is made where there is none.
+    It is called ``.STEM.XXXXXXXX.tmp``, with the `temporary_stem` of its name and eight hexadecimal digits. It has an ordinary
+    file's permissions; its folder is made where there is none.
     """
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
+    temporary = os.path.join(folder, f".{temporary_stem(name)}.{os.urandom(4).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         return temporary, os.open(temporary, flags, 0o666)
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
     return temporary, os.open(temporary, flags, 0o666)
+
+
+def temporary_stem(name: str) -> str:
+    """What a temporary file keeps of the name that it is to have: all, or so many whole characters that its own is no longer
+    than file systems allow."""
+    while len(os.fsencode(name)) > LONGEST_NAME - len("..XXXXXXXX.tmp"):
+        name = name[:-1]
+    return name
 
 
 @contextlib.contextmanager

@@ -48,11 +48,12 @@ def command(
     if data is not None:
         need_dir(data)
     from asr.scoring import score, summary, write_scores
-    from asr.scoring.files import breakdown, frequent_errors
+    from asr.scoring.files import breakdown, frequent_errors, hypotheses_in
 
+    scored = None if out is None else hypotheses_in(out, hyp)
     scores = score(ref, hyp, cer=cer, normalizer=normalizer, partial=partial, utt2spk=utt2spk, ref_format=ref_format,
                    hyp_format=hyp_format, rules=rules, data=data, metadata=metadata)
     tables = [breakdown(scores, column.strip()) for column in by.split(",") if column.strip()]
     if out is not None:
-        write_scores(scores, out)
+        write_scores(scores, out, scored)
     print("\n".join([summary(scores), *tables, *([frequent_errors(scores, top)] if top else [])]), end="")

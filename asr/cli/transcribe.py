@@ -39,7 +39,7 @@ def command(
                                             "--jobs processes.", rich_help_panel=JOB)] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first file that cannot be transcribed.")] = False,
     method: search.Method = "greedy",
-    nbest: Annotated[int, typer.Option(help="Transcripts of each file in json (greedy knows one).", min=1)] = 1,
+    nbest: Annotated[int, typer.Option(help="At most so many transcripts of each file, in json (greedy knows one).", min=1)] = 1,
     tuned: search.Tuned = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu or cuda.")] = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="The network computes in bfloat16; on CUDA.")] = False,
@@ -87,6 +87,8 @@ def command(
     from asr.transcription.writers import parse_formats
 
     formats = parse_formats(format)
+    if nbest > 1 and "json" not in formats:
+        raise UsageError(f"--nbest {nbest}: of the formats json alone holds more than the best; add --out DIR --format json")
     part = None if shard is None else Shard.parse(shard)
     if out is None and (formats != ["txt"] or part is not None):
         raise UsageError(f"--format {format} writes files; name their folder with --out" if part is None

@@ -63,6 +63,13 @@ class Media:
             return None
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
+    def seconds(self, utterance: str) -> float:
+        """How long the sound is; 0 where that cannot be had."""
+        try:
+            return self.data.duration(self.utterances[utterance]) if self.data is not None else 0.0
+        except (AudioError, DataError, KeyError):
+            return 0.0
+
     def _open(self, test_set: TestSet, data: str | Path | None) -> DataDir | None:
         paths = [data] if data is not None else \
             [path for path in dict.fromkeys(system.decoding.get("data") for system in test_set.systems) if path]
@@ -149,15 +156,26 @@ def posteriors(recognizer: Recognizer, samples: np.ndarray) -> dict[str, Any]:
 
 
 def within(budget: float, names: Sequence[str], media: Media, watch: Watch = iter) -> Iterator[tuple[str, str]]:
-    """The media of utterances in this order until the next would pass the budget, in bytes."""
+    """The media of utterances in this order, as far as the budget, in bytes, has room for each; of how many it has not is noted."""
+    prepared, heard = 0, 0.0  # bytes, and seconds of sound, that tell how large the next will be
+    left_out = 0
     for name in watch(names):
+        seconds = media.seconds(name)
+        if seconds * prepared > budget * heard:  # not worth preparing
+            left_out += 1
+            continue
         content = media.of(name)
         if content is None:
             continue
-        budget -= len(content.encode("utf-8"))
-        if budget < 0:
-            return
+        size = len(content.encode("utf-8"))
+        prepared, heard = prepared + size, heard + seconds
+        if size > budget:
+            left_out += 1
+            continue
+        budget -= size
         yield name, content
+    if left_out:
+        media.notes.append(f"No sound of {left_out} of {len(names)} utterances: --max-mb has no room for it.")
 
 
 def _shown(token: str) -> str:

@@ -18,6 +18,7 @@ from asr.system import write_text
 
 _MEGABYTE = 1_000_000
 _FREQUENT = 15
+_NOTE = "x" * 200  # room for a note of what was left out
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def write_report(folders: Sequence[str | Path], out: str | Path, data: str | Pat
     Raises UsageError where a folder is neither scored nor a run, or where the texts alone are larger than ``max_mb``.
     """
     material = gather(folders)
-    bare = _render(material, title, {}, {}, [])
+    bare = _render(material, title, {}, {}, [_NOTE] * len(material.sets))
     left = max_mb * _MEGABYTE - len(bare.encode("utf-8"))
     if left < 0:
         raise UsageError(f"--max-mb {max_mb:g}: the texts and pictures alone are {len(bare.encode('utf-8')) / _MEGABYTE:.1f} MB")
@@ -56,13 +57,13 @@ def write_report(folders: Sequence[str | Path], out: str | Path, data: str | Pat
     played: dict[int, list[str]] = {}
     for number, test_set in enumerate(material.sets):
         media = Media(test_set, data)
-        notes += [f"{test_set.name}: {note}" if len(material.sets) > 1 else note for note in media.notes]
         played[number] = []
         share = left / (len(material.sets) - number) * 0.98  # a little for the elements around
         for name, content in within(share, _hardest_first(test_set), media, watch):
             found[f"m-{number}-{len(played[number])}"] = content
             played[number].append(name)
             left -= len(content.encode("utf-8")) + 80
+        notes += [f"{test_set.name}: {note}" if len(material.sets) > 1 else note for note in media.notes]
     html = _render(material, title, found, played, notes)
     write_text(out, html)
     return Report(Path(out), len(html.encode("utf-8")) / _MEGABYTE, sum(_length(each) for each in material.sets),

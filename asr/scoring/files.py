@@ -9,17 +9,19 @@ from typing import Any
 
 from asr.errors import DataError, UsageError
 from asr.scoring.agreement import Agreement
-from asr.scoring.align import Counts
+from asr.scoring.align import Counts, add
 from asr.scoring.intervals import CONFIDENCE, REPLICATES, SEED, upper_bound_without_errors
 from asr.scoring.pretty import pretty
 from asr.scoring.rules import Rules
 from asr.scoring.scores import Interval, Scores, UtteranceScore
 from asr.scoring.slices import Slice
-from asr.system import atomic_open, write_text
+from asr.system import atomic_open, sha256_of, write_text
 from asr.text.normalize import Normalizer
 from asr.text.tables import words
 
 FORMAT = 2  # of scores.json and per_utt.jsonl: raised when their keys change meaning
+FILES = ("scores.json", "per_utt.jsonl", "per_speaker.tsv", "slices.tsv", "confusions.tsv", "alignments.txt")
+"""What `write_scores` leaves. The first says that the others are there: it goes first and comes last."""
 _KINDS = {"S": "substitution", "D": "deletion", "I": "insertion"}
 _FEW_UNITS = 10
 
@@ -71,8 +73,18 @@ def frequent_errors(scores: Scores, how_many: int) -> str:
     return "".join(blocks)
 
 
-def write_scores(scores: Scores, out_dir: str | Path) -> None:
+def hypotheses_in(folder: str | Path, file: str | Path) -> dict[str, str] | None:
+    """The name and SHA-256 of a file of hypotheses that lies in the folder its score is for; None of one elsewhere."""
+    file = Path(file)
+    beside = file.is_file() and file.parent.resolve() == Path(folder).resolve()
+    return {"file": file.name, "sha256": sha256_of(file)} if beside else None
+
+
+def write_scores(scores: Scores, out_dir: str | Path, hypotheses: dict[str, str] | None = None) -> None:
     """Write the folder of a score, every file whole or not at all.
+
+    ``hypotheses``: what `hypotheses_in` says of the file that was scored, asked before it was read: the score is then refused
+    where the file is another later.
 
     ``scores.json``       the totals, intervals, normaliser, rules, and the score without the normaliser
     ``per_utt.jsonl``     one JSON object an utterance: texts, alignment and counts
@@ -82,6 +94,7 @@ def write_scores(scores: Scores, out_dir: str | Path) -> None:
     ``alignments.txt``    the alignments, to read
     """
     out_dir = Path(out_dir)
+    (out_dir / FILES[0]).unlink(missing_ok=True)
     with atomic_open(out_dir / "per_utt.jsonl") as file:
         for utterance in scores.per_utterance:
             file.write(json.dumps(_utterance_row(utterance), ensure_ascii=False) + "\n")
@@ -95,23 +108,41 @@ def write_scores(scores: Scores, out_dir: str | Path) -> None:
     write_text(out_dir / "slices.tsv",
                _slices_table(None, [each for column in slices.values() for each in column], characters))
     write_text(out_dir / "confusions.tsv", _confusions_table(scores))
-    # Last: its presence says that the others are there.
-    write_text(out_dir / "scores.json", json.dumps(as_json(scores), ensure_ascii=False, indent=1) + "\n")
+    totals = as_json(scores) | ({} if hypotheses is None else {"hypotheses": hypotheses})
+    write_text(out_dir / FILES[0], json.dumps(totals, ensure_ascii=False, indent=1) + "\n")
+
+
+def load_totals(folder: str | Path) -> dict[str, Any]:
+    """The content of the scores.json of a folder that `write_scores` wrote.
+
+    Raises UsageError where there is none, DataError for one of another version, that is damaged, or whose hypotheses are others
+    by now.
+    """
+    file = Path(folder) / FILES[0]
+    again = f"run `asr score --out {folder}` again"
+    if not file.is_file():
+        raise UsageError(f"{folder}: not scored (no scores.json); run `asr score --out {folder}` first")
+    try:
+        totals: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version, scored = totals["format"], totals.get("hypotheses")
+        changed = scored is not None and hypotheses_in(folder, Path(folder) / scored["file"]) not in (None, scored)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise DataError(f"{folder}: a damaged score ({type(error).__name__}: {error}); {again}") from None
+    if version != FORMAT:
+        raise DataError(f"{file}: of another version ({version}; this is {FORMAT}); {again}")
+    if changed:
+        raise DataError(f"{folder}: {scored['file']} is not what scores.json was made of; {again}")
+    return totals
 
 
 def load_scores(folder: str | Path) -> Scores:
     """The score of a folder that `write_scores` wrote, without the texts of the score before normalisation.
 
-    Raises UsageError where there is none, DataError for one of another version or that is damaged.
+    Raises as `load_totals`, and DataError where the files do not agree.
     """
-    file = Path(folder) / "scores.json"
-    if not file.is_file():
-        raise UsageError(f"{folder}: not scored (no scores.json); run `asr score --out {folder}` first")
+    totals = load_totals(folder)
+    again = f"run `asr score --out {folder}` again"
     try:
-        totals = json.loads(file.read_text(encoding="utf-8"))
-        if totals["format"] != FORMAT:
-            raise DataError(f"{file}: of another version ({totals['format']}; this is {FORMAT}); run `asr score --out {folder}` "
-                            "again")
         lines = (Path(folder) / "per_utt.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
         rows = [_utterance(json.loads(line)) for line in lines]
         named = totals["normalizer"]
@@ -121,11 +152,12 @@ def load_scores(folder: str | Path) -> Scores:
                         totals["missing"], Agreement(_counted(counted["fewest"]), _counted(counted["sclite"]), counted["more"]),
                         None)
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{folder}: a damaged score ({type(error).__name__}: {error}); run `asr score --out {folder}` "
-                        "again") from None
+        raise DataError(f"{folder}: a damaged score ({type(error).__name__}: {error}); {again}") from None
     if len(rows) != totals["utterances"]:
-        raise DataError(f"{folder}: scores.json counts {totals['utterances']} utterances, per_utt.jsonl holds {len(rows)}; run "
-                        f"`asr score --out {folder}` again")
+        raise DataError(f"{folder}: scores.json counts {totals['utterances']} utterances, per_utt.jsonl holds {len(rows)}; {again}")
+    characters = [row.characters for row in rows if row.characters is not None]
+    if add([row.words for row in rows]) != scores.words or add(characters) != (scores.characters or Counts()):
+        raise DataError(f"{folder}: scores.json and per_utt.jsonl do not count the same errors; {again}")
     return scores
 
 

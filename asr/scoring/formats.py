@@ -110,7 +110,8 @@ def read_stm(path: str | Path) -> list[Segment]:
 def read_ctm(path: str | Path) -> Timed:
     """``recording channel start duration word [confidence]``, the words of each channel in the order of their times.
 
-    Alternatives (``<ALT_BEGIN>`` ... ``<ALT>`` ... ``<ALT_END>``, times ``*``) become one word in braces.
+    Alternatives (``<ALT_BEGIN>`` ... ``<ALT>`` ... ``<ALT_END>``, times ``*``) become one word in braces. A channel of null words,
+    ``@``, has none; beside others they stay, as they decide between alignments that are equally good.
     """
     found: Timed = {}
     alternatives: list[TimedWord] | None = None
@@ -138,7 +139,8 @@ def read_ctm(path: str | Path) -> Timed:
         (found.setdefault(place, []) if alternatives is None else alternatives).append(word)
     if alternatives is not None:
         raise DataError(f"{path}: <ALT_BEGIN> without its <ALT_END>")
-    return {place: sorted(spoken, key=lambda word: word.start) for place, spoken in found.items()}
+    return {place: sorted(spoken, key=lambda word: word.start) if any(word.word != "@" for word in spoken) else []
+            for place, spoken in found.items()}
 
 
 def _joined(alternatives: list[TimedWord], path: str | Path, number: int) -> TimedWord:

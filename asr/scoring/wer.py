@@ -96,7 +96,7 @@ def _score(found: Pairs, rules: Rules, normalizer: Normalizer, cer: bool, column
     if cer:
         characters = list(count_characters([_spelled(rules, row, row.reference, "Ii", "d") for row in aligned],
                                            [_spelled(rules, row, row.hypothesis, "Dd", "i") for row in aligned]))
-    rows = [UtteranceScore(utterance, own.get("speaker"), row.reference, row.hypothesis, row.operations,
+    rows = [UtteranceScore(utterance, own.get("speaker") or None, row.reference, row.hypothesis, row.operations,
                            count(row.operations), letters, row.slots,
                            {name: value for name, value in own.items() if name != "speaker"} if own else {})
             for utterance, row, letters, own in zip(found.ids, aligned, characters, columns)]

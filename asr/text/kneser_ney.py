@@ -26,8 +26,9 @@ from itertools import chain, pairwise, repeat
 import numpy as np
 
 from asr.errors import DataError, UsageError
-from asr.text.ngram import NgramLM, marked_ends, refuse_text, words_of
+from asr.text.ngram import NgramLM, marked_ends, refuse_text
 from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable, keys
+from asr.text.tables import words as words_of
 
 _SPECIAL = [UNK, BOS, EOS]  # ids 0, 1 and 2
 _NEVER = -99.0

@@ -21,7 +21,7 @@ import numpy as np
 from asr.errors import DataError, UsageError
 from asr.text.arpa import read_arpa, write_arpa
 from asr.text.ngram_tables import BOS, EOS, UNK, NgramTable, index_tables
-from asr.text.tables import words as split
+from asr.text.tables import words as words_of
 
 if TYPE_CHECKING:
     from asr.text.ngram_query import NgramArrays
@@ -148,8 +148,3 @@ def marked_ends(number: int) -> DataError:
 
 def _power_of_ten(exponent: float) -> float:
     return 10 ** exponent if exponent < sys.float_info.max_10_exp else math.inf
-
-
-def words_of(sentence: str) -> list[str]:
-    """The words of a line, with or without its end."""
-    return split(sentence.replace("\n", " "))

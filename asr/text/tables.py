@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 
-_WHITESPACE = " \t\r\f\v"  # Kaldi splits at these; other Unicode spaces are part of a word
+_WHITESPACE = " \t\n\r\f\v"  # Kaldi splits at these; other Unicode spaces are part of a word
 _RUNS = re.compile(f"[{_WHITESPACE}]+")
 _OTHERS = re.compile(f"[{_WHITESPACE[1:]}]")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asr.corpus import DataDir
 from asr.errors import UsageError
+from asr.scoring.files import FILES as SCORE_FILES
 from asr.text import Tokenizer
 from asr.transcription.decoder import GREEDY, DecoderOptions
 from asr.transcription.directory import Heard, Watch, make_folder, open_inputs, place_of, summary, walk, write_folder
@@ -60,6 +61,7 @@ def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, o
 
     Written: ``text`` and ``words.ctm``, ``nbest.jsonl`` with at most ``nbest`` transcripts where that is not 0, tuned.json,
     tuning.tsv and tuning.png where there was tuning, and last ``decode.json``: its presence says that the folder is complete.
+    The score of an earlier decode (`asr.scoring.write_scores`) is removed.
     An utterance whose audio or features cannot be read is named on the log and in ``decode.json`` and is in none of the others;
     the caller sees it in ``report.failed``.
 
@@ -76,8 +78,8 @@ def decode_dir(model: str | Path | Recognizer, data: DataDir, out: str | Path, o
     references = _references(data, recognizer.model.tokenizer)
     if tuning and len(references) < len(data):
         raise UsageError(f"--tune: {len(data) - len(references)} of {len(data)} utterances have no transcript in {data.path}/text")
-    if options.method == "beam" and nbest > 1:  # more than asked for: hypotheses that read alike count once
-        options = replace(options, nbest=max(options.beam, nbest))
+    if nbest > 1:
+        options = replace(options, nbest=nbest)
     options = with_tuned(options, tuned, recognizer.model)
     recognizer = recognizer.with_options(replace(options, calibration=None))
     inputs = open_inputs(recognizer.model, data, archived)
@@ -141,4 +143,4 @@ def _write(out: Path, data: DataDir, report: DecodeReport, nbest: int, summary: 
     if nbest:
         files["nbest.jsonl"] = nbest_jsonl(report.results, nbest)
     files["decode.json"] = summary
-    write_folder(out, files, ["nbest.jsonl"], "decode")
+    write_folder(out, files, [*SCORE_FILES, "nbest.jsonl"], "decode")  # no score outlives its hypotheses

@@ -47,6 +47,7 @@ class DecoderOptions:
     method: str = "greedy"
     beam: int = 16
     nbest: int = 1
+    """How many transcripts, at most, that read differently."""
     lm: NgramLM | str | Path | None = None
     """A language model, or an ARPA file of one."""
     lm_unit: str = "word"
@@ -111,13 +112,16 @@ class Decoder:
             hotwords = options.hotwords
             if isinstance(hotwords, (str, Path)):
                 hotwords = read_hotwords(hotwords, options.hotword_boost)
+            # More than asked for where several are: of those that read alike one counts.
+            nbest = max(options.beam, options.nbest) if options.nbest > 1 else options.nbest
             self.search = BeamSearch(
-                beam=options.beam, nbest=options.nbest, lm=lm, lexicon=lexicon, hotwords=hotwords, tokenizer=tokenizer,
+                beam=options.beam, nbest=nbest, lm=lm, lexicon=lexicon, hotwords=hotwords, tokenizer=tokenizer,
                 lm_unit=options.lm_unit, **options.weights.of_search, hotword_boost=options.hotword_boost,
                 token_threshold=options.token_threshold, beam_threshold=options.beam_threshold, blank_skip=options.blank_skip)
 
     def __call__(self, log_probs: Tensor, frames: Tensor) -> list[list[Hypothesis]]:
-        """Log-probabilities (B, T, V), frames (B,) -> at most ``nbest`` hypotheses of each utterance, the best first."""
+        """Log-probabilities (B, T, V), frames (B,) -> hypotheses of each utterance, the best first: one, or, where ``nbest`` asks
+        for more, all of the beam, of which several may read alike."""
         if self.search is None:
             return [[hypothesis] for hypothesis in greedy(log_probs, frames)]
         return self.search(self._less_prior(log_probs), frames)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from asr.transcription.outputs import FAILURES, check_names, output_path, remove
 from asr.transcription.pipeline import Batch, Executor, plan_batches
 from asr.transcription.recognizer import Recognizer
 from asr.transcription.result import Result
-from asr.transcription.sources import Item
+from asr.transcription.sources import Item, printable
 from asr.transcription.survey import Fault, survey
 
 WAIT_S = 0.5  # between looks at whether another run has ended a batch
@@ -141,14 +141,27 @@ def transcribe_in_order(executor: Executor, items: Sequence[Item], faults: Seque
 
 
 def settings_of(recognizer: Recognizer, bf16: bool = False) -> dict[str, object]:
-    """What decides what a result is: the model, its precision, the decoder with its files, the toolkit's version."""
+    """What decides what a result is: the model, its precision, the decoder with its files, the toolkit's version.
+
+    Of what is many numbers or a file there is the SHA-256: of the prior, and in ``files``.
+    """
     options = recognizer.decoder.options
     files = {name: sha256_of(value) for name in ("lm", "lexicon", "hotwords")
              if isinstance(value := getattr(options, name), (str, Path))}
     calibration = None if options.calibration is None else options.calibration.state()
     precision = "int8" if recognizer.model.int8 else "bfloat16" if bf16 else "float32"
-    return {"asr": __version__, "model": recognizer.model.fingerprint, "precision": precision, **options.settings(),
-            "nbest": options.nbest, "files": files, "calibration": calibration}
+    settings = {"asr": __version__, "model": recognizer.model.fingerprint, "precision": precision, **options.settings(),
+                "nbest": options.nbest, "files": files, "calibration": calibration}
+    if options.weights.prior_weight:
+        settings["prior"] = hashlib.sha256(json.dumps(options.prior).encode()).hexdigest()
+    return settings
+
+
+def fingerprint_of(settings: Mapping[str, object]) -> str:
+    """SHA-256 of settings; of a file whose hash is in ``files`` the path, which may be spelled in many ways, does not count."""
+    files = settings.get("files")
+    told = {name: value for name, value in settings.items() if not isinstance(files, dict) or name not in files}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Job:
@@ -161,7 +174,7 @@ class Job:
         self.out, self.formats, self.settings = Path(out), list(formats), settings
         self.batch_seconds, self.shard, self.fail_fast = batch_seconds, shard, fail_fast
         self.watch = watch or Quiet()
-        self.fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        self.fingerprint = fingerprint_of(settings)
         self.summary = "transcribe.json" if shard is None else f"transcribe.{shard.number}-of-{shard.count}.json"
 
     def run(self, executor: Executor, listed: Sequence[Item], apart: bool = False) -> JobReport:
@@ -174,8 +187,9 @@ class Job:
         Written: ``NAME.FORMAT`` of each item, ``ledger.jsonl``, ``failures.tsv`` where something failed, and
         ``transcribe.json`` (``transcribe.I-of-N.json`` of a shard), which alone differs from run to run.
 
-        Raises UsageError where two items would share an output; AsrError where the folder cannot be written to and, with
-        ``fail_fast``, at the first item that fails.
+        Raises UsageError where two items would share an output, or an item that of another recording which an earlier run, or
+        one beside this, has taken up; AsrError where the folder cannot be written to and, with ``fail_fast``, at the first item
+        that fails.
         """
         started = time.perf_counter()
         check_names(listed, self.formats, (FAILURES, self.summary))
@@ -225,17 +239,31 @@ class Job:
         files that are done already: alone, the others might differ in their last bits."""
         ledger = self.ledger
         with ledger.writing():
+            self._check_origins(items)
             needed = [item for item in items if not self._done(item)]
             planned = {key: number for key, number in ledger.planned.items() if key[2] == self.fingerprint}
             new = [item for item in needed if (item.name, item.digest, self.fingerprint) not in planned]
-            ledger.plan([[(item.name, item.digest) for item in batch] for batch in plan_batches(new, self.batch_seconds)],
-                        self.fingerprint)
+            ledger.plan([[(item.name, item.digest, item.origin) for item in batch]
+                         for batch in plan_batches(new, self.batch_seconds)], self.fingerprint)
             missing = {item.name for item in needed}
             ledger.write({"mended": item.name} for item in items if item.name in ledger.failed and item.name not in missing)
         here = {(item.name, item.digest): item for item in items}
         numbers = {ledger.planned[item.name, item.digest, self.fingerprint] for item in needed}
         batches = [Batch(number, [here[file] for file in ledger.batches[number].files if file in here]) for number in numbers]
         return sorted(batches, key=lambda batch: (-max(item.duration for item in batch.items), batch.number))
+
+    def _check_origins(self, items: Iterable[Item]) -> None:
+        """Raise UsageError where a name stands for another recording already, one that is still where it was.
+
+        What has changed, has moved or lies elsewhere on this machine is no other recording.
+        """
+        for item in items:
+            digest, origin = self.ledger.origins.get(item.name, (item.digest, ""))
+            if (digest != item.digest and origin and item.origin and os.path.exists(origin)
+                    and os.path.realpath(origin) != os.path.realpath(item.origin)):
+                raise UsageError(f"{item.shown} and another recording, transcribed from {printable(origin)}, would share the "
+                                 f"outputs {printable(self.out / item.name)}; give --base, a folder that holds both, or "
+                                 "another --out")
 
     def _sweep(self) -> None:
         """Remove what killed runs left half-written, where no other run is at work whose files these might be."""

@@ -3,7 +3,8 @@
 ``ledger.jsonl`` only grows. A row is appended by one write under a lock and reaches the disk before anything relies on it;
 a last row that a power cut tore is passed over by readers and closed off by the next writer. Rows:
 
-    {"batch": 7, "settings": S, "files": [[name, digest], ...]}   these are transcribed together, in this order
+    {"batch": 7, "settings": S, "files": [[name, digest], ...],   these are transcribed together, in this order, and are
+     "origins": [path, ...]}                                       parts of these files or data directories
     {"file": name, "digest": D, "settings": S, "formats": [...], "batch": 7, "seconds": 2.5}   its outputs are on the disk
     {"failed": name, "path": path, "shown": path, "error": ...}    and the last row of a name is the one that counts
     {"mended": name}                                               what failed before is none of the failures any more
@@ -75,6 +76,8 @@ class Ledger:
         self.batches: dict[int, Planned] = {}
         self.planned: dict[tuple[str, str, str], int] = {}
         """(name, digest, settings) -> its batch"""
+        self.origins: dict[str, tuple[str, str]] = {}
+        """Name -> the digest that it was last planned with, and the file or data directory that it comes from."""
         self.seen: dict[str, Seen] = {}
         self.end = 0
         """Up to where the rows have been read."""
@@ -164,16 +167,18 @@ class Ledger:
                 files = tuple((name, digest) for name, digest in row["files"])
                 self.batches[row["batch"]] = Planned(row["settings"], files)
                 self.planned.update({(*file, row["settings"]): row["batch"] for file in files})
+                # A ledger of an earlier version has no origins, and so no name that is taken.
+                self.origins.update({name: (digest, origin) for (name, digest), origin in zip(files, row.get("origins", ()))})
         except (ValueError, KeyError, TypeError):
             pass  # a torn row: what it said is not known, so it is done again
 
     # --------------------------------------------------------------------------------------------------- plans
 
-    def plan(self, batches: Sequence[Sequence[tuple[str, str]]], settings: str) -> None:
-        """Fix batches of (name, digest); for a caller who is `writing`."""
+    def plan(self, batches: Sequence[Sequence[tuple[str, str, str]]], settings: str) -> None:
+        """Fix batches of (name, digest, origin); for a caller who is `writing`."""
         first = max(self.batches, default=-1) + 1
-        self.write({"batch": first + index, "settings": settings, "files": [list(file) for file in files]}
-                   for index, files in enumerate(batches))
+        self.write({"batch": first + index, "settings": settings, "files": [file[:2] for file in files],
+                    "origins": [file[2] for file in files]} for index, files in enumerate(batches))
 
     def claim(self, batch: int) -> bool:
         """Whether this run may work on a batch: no other does. True is followed by `release`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asr.errors import AsrError, UsageError
-from asr.system import write_text
+from asr.system import temporary_stem, write_text
 from asr.transcription.disk import Disk
 from asr.transcription.result import Result
 from asr.transcription.sources import Item, printable
@@ -46,7 +46,7 @@ def write_outputs(disk: Disk, out: Path, results: Sequence[tuple[Item, Result]],
 
     Raises AsrError where the folder cannot be written to at all: the disk is full, or read-only.
     """
-    files = [(output_path(out, item.name, format), FORMATS[format](About(item.shown, item.place, item.speaker, item.channel,
+    files = [(output_path(out, item.name, format), FORMATS[format](About(item.file, item.place, item.speaker, item.channel,
                                                                          settings), result))
              for item, result in results for format in formats]
     errors = [_said(path, error) for (path, _), error in zip(files, disk.write_texts(files))]
@@ -73,10 +73,10 @@ def sweep(out: Path, names: Iterable[str], others: Sequence[str]) -> None:
 
     The caller knows that no run is at work in the folder.
     """
-    expected: dict[Path, set[str]] = {out: set(others)}
+    expected: dict[Path, set[str]] = {out: {temporary_stem(name) for name in others}}
     for name in names:
         path = out / name
-        expected.setdefault(path.parent, set()).update(f"{path.name}.{format}" for format in FORMATS)
+        expected.setdefault(path.parent, set()).update(temporary_stem(f"{path.name}.{format}") for format in FORMATS)
     for folder, files in expected.items():
         if folder.is_dir():
             for found in os.listdir(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,7 +193,8 @@ class Recognizer:
             times = token_times(self.model, self.model.timing, best.tokens, list(zip(best.frames, best.ends)),
                                 spans_of(best, tokenizer), cepstra, duration)
         result = result_of(hypotheses, tokenizer, self.model.seconds_per_frame, duration, times)
-        calibration = self.decoder.options.calibration
+        options = self.decoder.options
+        result, calibration = replace(result, nbest=result.nbest[:options.nbest]), options.calibration
         return result if calibration is None else calibrated(result, calibration)
 
     def emissions(self, waveforms: Sequence[np.ndarray], stats: Tensor | None = None) -> Emissions:

@@ -36,9 +36,13 @@ class Item:
     source: str | np.ndarray
     """A path, a shell command, or samples (N,) float in [-1, 1] at the model's rate."""
     shown: str
-    """What messages and outputs call it."""
+    """What messages call it."""
     place: Place
     speaker: str
+    file: str = ""
+    """What outputs call it: its path as it was given, or the id of an utterance."""
+    origin: str = ""
+    """Absolute path of its file or data directory, where it has one that others can look for."""
     start: float = 0.0
     end: float | None = None
     channel: int | None = None
@@ -97,7 +101,7 @@ def find_items(inputs: Sequence[str | Path], recursive: bool = False, listed: Se
     roots: list[str] = []
     for source in inputs:
         if str(source) == "-":
-            found["-"] = _file(_standard_input(), channel, "standard input")
+            found["-"] = replace(_file(_standard_input(), channel), shown="standard input", file="-", origin="")
             continue
         for path in _matches(str(source)):
             roots.append(os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path) or "."))
@@ -172,23 +176,35 @@ def _matches(source: str) -> list[str]:
 
 
 def _files(path: str, recursive: bool) -> Iterator[str]:
-    """A file as it is; a folder as the audio files in it by suffix, sorted. A folder that cannot be listed stands for itself,
-    and fails as such when it is read."""
+    """A file as it is; a folder as the audio files in it by suffix, sorted, links without a target among them. A folder that
+    cannot be listed stands for itself; it and such links fail as such when they are read.
+
+    Links to folders are followed, after the folders themselves; each folder is listed once, so no loop of links has no end.
+    """
     if not os.path.isdir(path):
         yield path
         return
-    unlisted: list[str] = []
     files: list[str] = []
-    for folder, inner, names in os.walk(path, onerror=lambda error: unlisted.append(str(error.filename))):
-        if not recursive:
-            inner.clear()
-        files += [os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in audio.SUFFIXES]
-    # Sorted as paths, part by part.
-    yield from sorted([file for file in files if os.path.isfile(file)] + unlisted, key=lambda file: Path(file).parts)
+    listed: set[str] = set()
+    links = [path]
+    for link in links:  # which grows meanwhile
+        for folder, inner, names in os.walk(link, onerror=lambda error: files.append(str(error.filename))):
+            real = os.path.realpath(folder)
+            if real in listed:
+                inner.clear()
+                continue
+            listed.add(real)
+            files.extend(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in audio.SUFFIXES)
+            if not recursive:
+                inner.clear()
+            inner.sort()  # as the links of several folders come in the order of the walk
+            links += [each for name in inner if os.path.islink(each := os.path.join(folder, name))]
+    yield from sorted(files, key=lambda file: Path(file).parts)  # part by part
 
 
-def _file(path: str, channel: int | None, shown: str | None = None) -> Item:
-    return Item("", path, shown or printable(path), Place("", channel_label(channel), 0.0), "", channel=channel)
+def _file(path: str, channel: int | None) -> Item:
+    shown = printable(path)
+    return Item("", path, shown, Place("", channel_label(channel), 0.0), "", shown, os.path.abspath(path), channel=channel)
 
 
 def _standard_input() -> str:
@@ -217,8 +233,8 @@ def _enter_directory(found: dict[str, Item], path: str, channel: int | None, all
         key = os.path.join(os.path.abspath(path), utterance.id)
         if key in found:
             raise UsageError(f"{path}: utterance {utterance.id}: has the name of another input; transcribe them apart")
-        found[key] = Item("", source, f"utterance {utterance.id}", place, utterance.speaker, utterance.start, utterance.end, own,
-                          piped, duration=seconds)
+        found[key] = Item("", source, f"utterance {utterance.id}", place, utterance.speaker, utterance.id, os.path.abspath(path),
+                          utterance.start, utterance.end, own, piped, duration=seconds)
 
 
 def _named(found: dict[str, Item], base: str) -> list[Item]:

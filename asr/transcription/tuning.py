@@ -81,6 +81,8 @@ class Found(NamedTuple):
     weights: Weights
     calibration: Calibration | None
     prior: tuple[float, ...] | None
+    settings: dict[str, Any]
+    """How the decode was done that they were found by (`DecoderOptions.settings`)."""
 
 
 def tune(decoder: Decoder, emitted: Sequence[Emitted], references: Mapping[str, str], watch: Watch = iter) -> Tuned:
@@ -213,24 +215,49 @@ def load_tuned(path: str | Path, model: SpeechModel) -> Found:
         calibration = None if content["calibration"] is None else Calibration.of(content["calibration"])
         prior = content.get("prior")
         prior = None if prior is None else tuple(map(float, prior))
-        fingerprint = content["model"]
+        fingerprint, settings = content["model"], dict(content.get("settings", {}))
     except OSError as error:
         raise UsageError(f"{path}: cannot read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, ModelError) as error:
         raise DataError(f"{path}: not a tuned.json of `asr decode --tune` ({type(error).__name__}: {error})") from None
     if fingerprint != model.fingerprint:
         log.warning("%s was tuned with another model than %s; tune again for this one", path, model.path)
-    return Found(weights, calibration, prior)
+    return Found(weights, calibration, prior, settings)
 
 
 def with_tuned(options: DecoderOptions, path: str | Path | None, model: SpeechModel) -> DecoderOptions:
-    """The options with the calibration and (for a beam search) the weights of a tuned.json; as they are without one."""
+    """The options with the calibration and (for a beam search) the weights of a tuned.json; as they are without one.
+
+    Raises as `load_tuned`, and UsageError where the weight of a language model has none to weigh, or the language model no weight.
+    What else this search has in another way than the tuned one is said on the log.
+    """
     if path is None:
         return options
-    weights, calibration, prior = load_tuned(path, model)
+    found = load_tuned(path, model)
+    _compare(found, options, path)
     if options.method != "beam":
-        return replace(options, calibration=calibration)
-    return replace(options, calibration=calibration, weights=weights, prior=prior)
+        return replace(options, calibration=found.calibration)
+    return replace(options, calibration=found.calibration, weights=found.weights, prior=found.prior)
+
+
+def _compare(found: Found, options: DecoderOptions, path: str | Path) -> None:
+    weight = found.weights.lm_weight
+    if options.method == found.settings.get("method", "beam") == "beam":
+        if weight and options.lm is None:
+            raise UsageError(f"{path}: was tuned with a language model (lm_weight {weight:g}); name it with --lm, or tune without "
+                             "one")
+        if not weight and options.lm is not None and found.settings.get("lm", "") is None:
+            raise UsageError(f"{path}: was tuned without a language model, and gives it no weight; leave out --lm, or tune with it")
+    tuned, given = map(_kind, (found.settings, options.settings()))
+    others = [f"{name} {value}, not {given[name]}" for name, value in tuned.items() if given.get(name, value) != value]
+    if others:
+        log.warning("%s was tuned for another search (%s); tune again for this one", path, "; ".join(others))
+
+
+def _kind(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What, beside the language model, decides what a search's weights are good for."""
+    kind = {name: settings[name] for name in ("method", "lm_unit") if name in settings}
+    return kind | {"lexicon": "none" if settings["lexicon"] is None else "given"} if "lexicon" in settings else kind
 
 
 def draw_surface(tuned: Tuned, path: Path) -> None:

@@ -35,11 +35,16 @@ def ctm(results: Mapping[str, Result], places: Mapping[str, Place], tokens: bool
     """NIST's CTM: ``recording channel start duration word confidence``, sorted by recording, channel and time.
 
     ``tokens``: of the model's tokens in place of words; those without any length, spaces between words, are left out.
+    A channel without a word is a line with NIST's null word, ``@``, or scorers would miss the recording.
     """
     # Both ends are rounded, not the duration: words that touch must not overlap by a millisecond.
     rows = [(place.recording, place.channel, round(place.start + word.start, 3), round(place.start + word.end, 3), word)
             for key, result in results.items() for place in [places[key]]
             for word in (result.tokens if tokens else result.words) if not tokens or word.end > word.start]
+    if not tokens:
+        spoken = {row[:2] for row in rows}
+        silent = {place[:2]: place.start for place in (places[key] for key in results) if place[:2] not in spoken}
+        rows += [(*channel, start, start, Word("@", start, start, 0.0)) for channel, start in silent.items()]
     return "".join(f"{recording} {channel} {start:.3f} {end - start:.3f} {word.text} {word.confidence:.3f}\n"
                    for recording, channel, start, end, word in sorted(rows))
 

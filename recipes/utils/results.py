@@ -14,7 +14,6 @@ where there are several seeds, after a semicolon, the interval with other runs o
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 
 from asr.errors import AsrError, DataError
 from asr.scoring.comparison import compare, paired_bootstrap
-from asr.scoring.files import load_scores
+from asr.scoring.files import load_scores, load_totals
 from asr.scoring.intervals import crossed_interval
 
 COLUMNS = ("run", "seed", "WER %", "errors / words", "ins", "del", "sub", "95 % interval")
@@ -38,14 +37,13 @@ def read_scores(folders: list[Path]) -> dict[str, Runs]:
     """Group -> seed -> (folder, the content of its scores.json), in the order given; folders without a score are named."""
     groups: dict[str, Runs] = {}
     for folder in folders:
-        file = folder / "scores.json"
-        if not file.is_file():
+        if not (folder / "scores.json").is_file():
             print(f"{folder}: not scored yet, left out", file=sys.stderr)
             continue
         name, _, seed = folder.resolve().parent.name.rpartition("_seed")
         if not name or not re.fullmatch(r"\d+", seed):
             raise ValueError(f"{folder}: the run's folder must be called <name>_seed<N>")
-        groups.setdefault(name, {})[int(seed)] = folder, json.loads(file.read_text(encoding="utf-8"))
+        groups.setdefault(name, {})[int(seed)] = folder, load_totals(folder)
     return {name: dict(sorted(runs.items())) for name, runs in groups.items()}
 
 

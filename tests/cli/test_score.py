@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from cli.command import process
 
+from asr.errors import DataError
+from asr.scoring import load_scores
+
 run = functools.partial(process, "score")
 
 
@@ -37,6 +40,14 @@ def test_writes_the_folder(texts, tmp_path: Path) -> None:
     totals = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert totals["words"]["errors"] == 3 and totals["unnormalized"]["words"]["errors"] == 4
     assert len((tmp_path / "out" / "per_speaker.tsv").read_text().splitlines()) == 5
+
+
+def test_hypotheses_that_change_make_the_score_void(texts, tmp_path: Path) -> None:
+    assert run("--ref", texts[0], "--hyp", texts[1], "--out", tmp_path).returncode == 0
+    assert load_scores(tmp_path).errors == 4
+    texts[1].write_text(texts[0].read_text())
+    with pytest.raises(DataError, match="hyp is not what scores.json was made of"):
+        load_scores(tmp_path)
 
 
 def test_missing_hypotheses(texts) -> None:

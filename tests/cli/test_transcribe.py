@@ -139,6 +139,7 @@ def test_progress_names_files_hours_factor_and_time_left(monkeypatch, capsys, te
     (["{rec}", "--channels", "apart", "--channel", "0"], "--channels apart takes every channel"),
     (["-", "--ray", "local"], "--ray: standard input cannot be read on other machines"),
     (["{rec}", "--nbest", "3"], "greedy decoding takes the best token"),
+    (["{rec}", "--method", "beam", "--nbest", "3"], "--nbest 3: of the formats json alone holds more than the best"),
     (["{rec}", "--bf16", "--device", "cpu"], "bf16 is for CUDA"),
     (["{rec}", "--base", "{rec}/deep"], "is not in the folder"),
     (["--list", "{rec}/none"], "cannot read the list"),

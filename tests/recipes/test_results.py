@@ -11,7 +11,7 @@ from stand_in import load_script
 
 from asr.errors import DataError
 from asr.scoring import compare, score
-from asr.scoring.files import load_scores, write_scores
+from asr.scoring.files import FORMAT, hypotheses_in, load_scores, write_scores
 from asr.scoring.intervals import crossed_interval
 
 results = load_script("recipes/utils/results.py")
@@ -22,7 +22,7 @@ def _scored(base: Path, run: str, errors: int, words: int = 300) -> Path:
     folder.mkdir(parents=True)
     counts = {"reference": words, "errors": errors, "insertions": 0, "deletions": 1, "substitutions": errors - 1,
               "interval": [0.0, 0.02]}
-    scores = {"wer": errors / words, "words": counts, "partial": False, "missing": []}
+    scores = {"format": FORMAT, "wer": errors / words, "words": counts, "partial": False, "missing": []}
     (folder / "scores.json").write_text(json.dumps(scores))
     return folder
 
@@ -47,6 +47,17 @@ def test_what_is_not_scored_is_named_and_left_out(tmp_path, capsys):
     (tmp_path / "crnn_seed3/decode_test_greedy").mkdir(parents=True)
     assert results.read_scores([tmp_path / "crnn_seed3/decode_test_greedy"]) == {}
     assert "crnn_seed3/decode_test_greedy: not scored yet, left out" in capsys.readouterr().err
+
+
+def test_the_score_of_other_hypotheses_is_refused(tmp_path):
+    folder = tmp_path / "crnn_seed1/decode_dev_greedy"
+    folder.mkdir(parents=True)
+    (folder / "text").write_text("u one\n")
+    write_scores(score({"u": "one"}, folder / "text"), folder, hypotheses_in(folder, folder / "text"))
+    assert results.read_scores([folder])["crnn"][1][1]["wer"] == 0
+    (folder / "text").write_text("u two\n")
+    with pytest.raises(DataError, match="text is not what scores.json was made of"):
+        results.read_scores([folder])
 
 
 def test_a_run_without_a_seed_in_its_name_is_refused(tmp_path):

@@ -106,5 +106,30 @@ def test_sound_that_cannot_be_read_is_left_out(made: Scored, test_set, monkeypat
 def test_the_budget_holds(made: Scored, test_set) -> None:
     media = Media(test_set)
     sizes = [len(media.of(name).encode()) for name in made.ids]
-    for budget, expected in ((sizes[0] - 1, 0), (sizes[0], 1), (sum(sizes[:3]), 3), (1e9, 12)):
-        assert [name for name, _ in within(budget, made.ids, media)] == made.ids[:expected]
+    for budget, expected in ((0, 0), (sizes[0], 1), (sum(sizes[:3]), 3), (1e9, 12)):
+        found = [name for name, _ in within(budget, made.ids, media)]
+        assert found[:expected] == made.ids[:expected] and sum(sizes[made.ids.index(name)] for name in found) <= budget
+        left = 12 - len(found)
+        assert media.notes == ([f"No sound of {left} of 12 utterances: --max-mb has no room for it."] if left else [])
+        media.notes.clear()
+
+
+def test_a_long_one_does_not_keep_the_others_out(made: Scored, test_set, monkeypatch: pytest.MonkeyPatch) -> None:
+    media = Media(test_set)
+    sizes = {name: len(media.of(name).encode()) for name in made.ids}
+    true = media.data.audio
+    media.utterances |= {"long": dataclasses.replace(media.utterances[made.ids[0]], id="long", duration=600.0),
+                         "longer": dataclasses.replace(media.utterances[made.ids[0]], id="longer", duration=900.0)}
+    read = []
+
+    def audio(utterance, rate):
+        read.append(utterance.id)
+        if not utterance.id.startswith("long"):
+            return true(utterance, rate)
+        return np.random.default_rng(0).uniform(-1, 1, 20 * rate).astype(np.float32)
+
+    monkeypatch.setattr(media.data, "audio", audio)
+    budget = sum(sizes.values())
+    assert [name for name, _ in within(budget, ["long", "longer", *made.ids], media)] == made.ids
+    assert media.notes == ["No sound of 2 of 14 utterances: --max-mb has no room for it."]
+    assert "long" in read and "longer" not in read  # nothing is prepared that will not fit

@@ -73,6 +73,8 @@ def test_the_size_is_kept(made: Scored, tmp_path: Path) -> None:
     small = write_report([made.one, made.other], tmp_path / "small.html", max_mb=0.7 * whole.megabytes)
     assert 0 < small.with_sound < 12 and small.utterances == 12
     assert (tmp_path / "small.html").stat().st_size <= 0.7e6 * whole.megabytes
+    assert small.notes == [f"No sound of {12 - small.with_sound} of 12 utterances: --max-mb has no room for it."]
+    assert small.notes[0] in Page(tmp_path / "small.html").text
     with pytest.raises(UsageError, match=r"--max-mb 0.01: the texts and pictures alone are 0\.\d MB"):
         write_report([made.one], tmp_path / "none.html", max_mb=0.01)
     assert not (tmp_path / "none.html").exists()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asr.errors import DataError, UsageError
 from asr.scoring import Scores, as_json, load_scores, pretty, score, summary, write_scores
-from asr.scoring.files import frequent_errors
+from asr.scoring.files import frequent_errors, hypotheses_in
 from asr.scoring.pretty import display_width
 
 REFERENCES = {"u1": "the cat sat", "u2": "5", "u3": "", "u4": "\u6771\u4eac \u306f \u00e9"}
@@ -103,6 +103,41 @@ def test_what_cannot_be_read_back_is_said(tmp_path) -> None:
     (tmp_path / "per_utt.jsonl").write_text("".join(rows[:-1]))
     with pytest.raises(DataError, match=r"counts 4 utterances, per_utt.jsonl holds 3"):
         load_scores(tmp_path)
+
+
+def test_a_score_that_was_not_finished_is_none(tmp_path, monkeypatch) -> None:
+    """Killed after any of its files: there is no scores.json, of the earlier score neither."""
+    write_scores(scores(), tmp_path)
+
+    def killed(path, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr.scoring.files.write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_scores(score(REFERENCES, REFERENCES), tmp_path)
+    with pytest.raises(UsageError, match="not scored"):
+        load_scores(tmp_path)
+
+
+def test_files_of_two_scores_are_refused(tmp_path) -> None:
+    for folder, heard in (("a", HYPOTHESES), ("b", HYPOTHESES | {"u2": "5"})):
+        write_scores(score(REFERENCES, heard, cer=True), tmp_path / folder)
+    (tmp_path / "b/per_utt.jsonl").rename(tmp_path / "a/per_utt.jsonl")
+    with pytest.raises(DataError, match="scores.json and per_utt.jsonl do not count the same errors; run `asr score --out"):
+        load_scores(tmp_path / "a")
+
+
+def test_a_score_knows_the_hypotheses_beside_it(tmp_path) -> None:
+    (tmp_path / "text").write_text("".join(f"{name} {text}\n" for name, text in HYPOTHESES.items()))
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        write_scores(scores(), folder, hypotheses_in(folder, tmp_path / "text"))
+        assert load_scores(folder).errors == 6
+    (tmp_path / "text").write_text("u1 another decode\n")
+    assert load_scores(tmp_path / "elsewhere").errors == 6  # of a file that lies elsewhere, which may be gone
+    with pytest.raises(DataError, match="text is not what scores.json was made of; run `asr score --out"):
+        load_scores(tmp_path)
+    (tmp_path / "text").unlink()
+    assert load_scores(tmp_path).errors == 6
 
 
 def test_summary() -> None:

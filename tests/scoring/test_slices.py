@@ -43,6 +43,14 @@ def test_speakers_are_names_even_where_they_are_numbers(tmp_path: Path) -> None:
     assert list(scores.per_speaker) == sorted(speakers.values())
 
 
+def test_no_name_is_no_speaker(tmp_path: Path) -> None:
+    scores = scored(tmp_path, "speaker", ["a", "b", "", "a"])
+    assert [each.speaker for each in scores.per_utterance] == ["a", "b", None, "a"]
+    assert (scores.unit, len(scores.units), list(scores.per_speaker)) == ("utterance", 4, ["a", "b"])
+    assert add([each.words for each in scores.by("speaker")]) == scores.words
+    assert scored(tmp_path, "speaker", ["", ""]).columns == []
+
+
 def test_slices_sum_to_the_whole_and_are_written(tmp_path: Path) -> None:
     scores = scored(tmp_path, "room\tduration", ["hall\t1.5", "bath\t3", "hall\t1.2", "\t5"], cer=True,
                     utt2spk={"u0": "s", "u1": "t", "u2": "s", "u3": "t"})

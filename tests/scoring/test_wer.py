@@ -23,6 +23,7 @@ TEXT = st.lists(WORD, max_size=8).map(" ".join)
     ("a", "a a a", Counts(1, 2, 0, 0)),
     ("\u00e9t\u00e9", "ete", Counts(1, 0, 0, 1)),
     ("a  b ", " a\tb", Counts(2, 0, 0, 0)),
+    ("a b", "a\nb\n", Counts(2, 0, 0, 0)),
     ("A", "a", Counts(1, 0, 0, 1)),
 ])
 def test_counts_by_hand(ref: str, hyp: str, counts: Counts) -> None:

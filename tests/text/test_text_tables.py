@@ -4,13 +4,17 @@ import pytest
 
 from asr.errors import DataError, UsageError
 from asr.text import read_transcripts
-from asr.text.tables import read_lines
+from asr.text.tables import read_lines, words
 
 
 def test_transcripts_as_kaldi_splits_them(tmp_path) -> None:
     path = tmp_path / "text"
     path.write_bytes("\ufeffu1 a  b\r\nu2\nu3\tx\u00a0y\u2028 z \nu4 \u3000".encode())
     assert read_transcripts(path) == {"u1": "a b", "u2": "", "u3": "x\u00a0y\u2028 z", "u4": "\u3000"}
+
+
+def test_words_of_a_text_from_elsewhere() -> None:
+    assert words("hello world\n") == ["hello", "world"] and words("\r\na\n b\u2028c") == ["a", "b\u2028c"]
 
 
 @pytest.mark.parametrize(("content", "message"), [

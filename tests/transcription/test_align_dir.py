@@ -72,8 +72,8 @@ def test_what_cannot_be_aligned_is_named_and_the_others_are(tmp_path, caplog):
                                    "give 15")
     assert "u5.wav: cannot read: " in report.failed["u5"] and "has no transcript" in report.failed["u6"]
     assert "'ß' (U+00DF)" in report.failed["u7"]
-    assert sorted({line.split()[0] for line in lines(tmp_path / "out/words.ctm")}) == ["u2", "u3", "u4"]
-    assert report.results["u8"].words == []
+    assert sorted({line.split()[0] for line in lines(tmp_path / "out/words.ctm")}) == ["u2", "u3", "u4", "u8"]
+    assert report.results["u8"].words == [] and lines(tmp_path / "out/words.ctm")[-1].split()[2:5] == ["0.000", "0.000", "@"]
     assert sorted(path.stem for path in (tmp_path / "out/textgrid").iterdir()) == ["u2", "u3", "u4", "u8"]
     assert {message.partition(": ")[0] for message in caplog.messages} == {f"utterance u{index}" for index in (1, 5, 6, 7)}
 

@@ -15,6 +15,7 @@ from asr.corpus import DataDir, Utterance
 from asr.errors import AsrError, DataError, UsageError
 from asr.features.extract import extract
 from asr.models.storage import load_model
+from asr.scoring import score, write_scores
 from asr.transcription import Recognizer, decode_dir
 from asr.transcription.decoder import DecoderOptions
 from asr.transcription.inputs import AudioInputs, stats_by_speaker
@@ -148,7 +149,8 @@ def test_shorter_than_a_window_is_empty_and_said(tmp_path, caplog):
     data = DataDir.from_utterances([Utterance("a", "a", "a")], {"a": str(tmp_path / "a.wav")})
     with caplog.at_level(logging.WARNING, logger="asr"):
         report = decode_dir(model, data, tmp_path / "out", device="cpu")
-    assert (tmp_path / "out/text").read_text() == "a\n" and (tmp_path / "out/words.ctm").read_text() == ""
+    assert (tmp_path / "out/text").read_text() == "a\n"
+    assert (tmp_path / "out/words.ctm").read_text() == "a 1 0.000 0.000 @ 0.000\n"
     assert report.too_short == ["a"] and "shorter than one window" in caplog.text
     assert report.results["a"].duration == 50 / RATE
 
@@ -162,6 +164,19 @@ def test_nbest_only_when_asked_and_never_stale(tmp_path):
     assert {row["id"]: row["nbest"][0]["text"] for row in rows} == TEXTS
     decode_dir(RECOGNIZER, data, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decode.json", "notes.md", "text", "words.ctm"]
+
+
+def test_no_score_outlives_what_it_was_made_of(tmp_path, monkeypatch):
+    data, out = planted_dir(tmp_path / "data"), tmp_path / "out"
+    decode_dir(RECOGNIZER, data, out)
+    write_scores(score(TEXTS, out / "text"), out)
+    removed = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **given: removed.append(path.name) or unlink(path, **given))
+    decode_dir(RECOGNIZER, data, out)
+    assert sorted(path.name for path in out.iterdir()) == ["decode.json", "text", "words.ctm"]
+    ours = [name for name in removed if not name.startswith(".")]
+    assert ours[:2] == ["decode.json", "scores.json"]  # killed in between, what says "complete" is gone first
 
 
 def test_a_full_disk_leaves_the_earlier_folder_whole(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def test_what_cannot_be_written_is_told_and_the_rest_is_there(tmp_path, monkeypa
     (tmp_path / "1.txt").mkdir()  # cannot be replaced
     (tmp_path / "no folder").write_text("x")
     files[3] = (tmp_path / "no folder" / "3.txt", "text")
-    files[5] = (tmp_path / ("n" * 250 + ".txt"), "text")
+    files[5] = (tmp_path / ("n" * 252 + ".txt"), "text")
     with Disk() as writing:
         errors = writing.write_texts(files)
     assert [error and error.errno for error in errors] == [None, errno.EISDIR, None, errno.ENOTDIR, None, errno.ENAMETOOLONG]

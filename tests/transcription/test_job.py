@@ -15,7 +15,10 @@ from transcription.tiny import RATE, plant, planted_model, spell
 from asr import audio
 from asr.corpus import DataDir, Utterance
 from asr.errors import AsrError, UsageError
+from asr.system import create_temporary
+from asr.text import build_ngram
 from asr.transcription import Recognizer, disk, job, pipeline
+from asr.transcription.decoder import DecoderOptions, Weights
 from asr.transcription.job import Shard
 from asr.transcription.sources import find_items
 from asr.transcription.writers import FORMATS
@@ -62,6 +65,7 @@ def test_every_format_in_the_inputs_tree(recordings, tmp_path):
     assert (tmp_path / "out/x/01.wav.txt").read_text() == "text b na\n"
     content = json.loads((tmp_path / "out/x/01.wav.json").read_text())
     assert content["file"] == str(recordings / "x/01.wav") and content["settings"]["method"] == "greedy"
+    assert (tmp_path / "out/x/01.wav.tsv").read_text().splitlines()[1].startswith(f"{recordings}/x/01.wav\t1\t")
     assert content["settings"]["model"] == RECOGNIZER.model.fingerprint
     assert (tmp_path / "out/y/02.wav.stm").read_text().startswith("y/02.wav 1 y/02.wav 0.000 ")
     summary = json.loads((tmp_path / "out/transcribe.json").read_text())
@@ -78,7 +82,8 @@ def test_channels_apart(tmp_path):
     assert report.files == report.transcribed == 3
     assert {name: content for name, content in outputs(tmp_path / "out").items() if name.endswith("txt")} == {
         "a.wav.channel0.txt": b"left\n", "a.wav.channel1.txt": b"reft\n", "mono.wav.channel0.txt": b"one\n"}
-    assert json.loads((tmp_path / "out/a.wav.channel1.json").read_text())["channel"] == 1
+    content = json.loads((tmp_path / "out/a.wav.channel1.json").read_text())
+    assert (content["file"], content["channel"]) == (f"{tmp_path}/in/a.wav", 1)
     assert (tmp_path / "out/a.wav.channel1.ctm").read_text().startswith("a.wav B 0.000 ")
     assert (tmp_path / "out/a.wav.channel1.stm").read_text().startswith("a.wav B a.wav.channel1 0.000 ")
     assert "\tB\t" in (tmp_path / "out/a.wav.channel1.tsv").read_text()
@@ -94,7 +99,8 @@ def test_a_data_directory(tmp_path):
     assert (tmp_path / "out/b.txt").read_text() == "one\n" and (tmp_path / "out/a.txt").read_text() == "two\n"
     assert (tmp_path / "out/a.ctm").read_text().startswith(f"call 1 {half:.3f} ")
     assert (tmp_path / "out/a.stm").read_text().startswith(f"call 1 bob {half:.3f} ")
-    assert json.loads((tmp_path / "out/a.json").read_text())["words"][0]["start"] == 0.0
+    content = json.loads((tmp_path / "out/a.json").read_text())
+    assert content["file"] == "a" and content["words"][0]["start"] == 0.0
 
 
 def test_two_outputs_never_have_one_name(tmp_path):
@@ -146,6 +152,67 @@ def test_the_content_counts_not_the_name_or_the_times(recordings, tmp_path):
     (recordings / "x/swap").rename(second)
     assert work(tmp_path / "out", recordings).transcribed == 2
     assert (tmp_path / "out/x/01.wav.txt").read_text() == "text d na na na\n"
+
+
+def two_days(tmp_path):
+    """Folders with another recording of one name, the first of which is transcribed."""
+    monday, tuesday = tmp_path / "mon", tmp_path / "tue"
+    say(monday / "a.wav", "monday")
+    say(tuesday / "a.wav", "tuesday")
+    work(tmp_path / "out", monday)
+    return monday, tuesday
+
+
+def test_another_recording_of_the_name_is_refused(tmp_path):
+    monday, tuesday = two_days(tmp_path)
+    with pytest.raises(UsageError, match=r"tue/a\.wav and another recording, transcribed from .*mon/a\.wav, would share the "
+                                         r"outputs .*out/a\.wav; give --base"):
+        work(tmp_path / "out", tuesday)
+    assert (tmp_path / "out/a.wav.txt").read_text() == "monday\n" and work(tmp_path / "out", monday).kept == 1
+    assert work(tmp_path / "out", monday, tuesday).transcribed == 2  # mon/a.wav, tue/a.wav
+
+
+def test_the_same_recording_elsewhere_is_none_other(tmp_path):
+    monday, tuesday = two_days(tmp_path)
+    shutil.copytree(monday, tmp_path / "copy")
+    (tmp_path / "link").symlink_to(monday)
+    assert [work(tmp_path / "out", tmp_path / name).kept for name in ("copy", "link")] == [1, 1]
+    say(monday / "a.wav", "changed")
+    assert work(tmp_path / "out", tmp_path / "link").transcribed == 1
+    monday.rename(tmp_path / "moved")  # as from a machine that has the corpus somewhere else
+    (tmp_path / "link").unlink()
+    assert work(tmp_path / "out", tuesday).transcribed == 1 and (tmp_path / "out/a.wav.txt").read_text() == "tuesday\n"
+
+
+def test_another_utterance_of_the_name_is_refused(tmp_path):
+    for day in ("mon", "tue"):
+        DataDir.from_utterances([Utterance("u", "u", "s")], {"u": str(say(tmp_path / f"{day}.wav", day))}).save(tmp_path / day)
+    work(tmp_path / "out", tmp_path / "mon")
+    with pytest.raises(UsageError, match=r"utterance u and another recording, transcribed from .*/mon, would share the outputs"):
+        work(tmp_path / "out", tmp_path / "tue")
+
+
+def test_a_ledger_that_knows_no_origins_goes_on(tmp_path):
+    _, tuesday = two_days(tmp_path)
+    path = tmp_path / "out/ledger.jsonl"
+    path.write_text("".join(json.dumps({name: value for name, value in json.loads(line).items() if name != "origins"}) + "\n"
+                            for line in path.read_text().splitlines()))
+    assert work(tmp_path / "out", tuesday).transcribed == 1
+
+
+def test_what_counts_of_the_settings(tmp_path):
+    """The content of the decoder's files, wherever they lie; and the prior, where it has a weight."""
+    def fingerprint(lm: Path, weight: float = 0.5, prior: float = -1.0) -> str:
+        recognizer = RECOGNIZER.with_options(DecoderOptions("beam", lm=lm, weights=Weights(prior_weight=weight),
+                                                            prior=(prior,) * RECOGNIZER.model.tokenizer.vocab_size))
+        return job.fingerprint_of(job.settings_of(recognizer))
+
+    lm, same, other = tmp_path / "a.arpa", tmp_path / "b.arpa", tmp_path / "c.arpa"
+    for path, sentence in ((lm, "one two"), (same, "one two"), (other, "two one two")):
+        build_ngram([sentence] * 4, order=1).save(path)
+    assert fingerprint(lm) == fingerprint(same) != fingerprint(other)
+    assert fingerprint(lm) != fingerprint(lm, prior=-2.0)
+    assert fingerprint(lm, 0.0) == fingerprint(lm, 0.0, prior=-2.0)
 
 
 def test_a_file_is_read_again_only_when_it_has_been_touched(recordings, tmp_path, monkeypatch):
@@ -259,11 +326,22 @@ def test_vanished_or_changed_between_the_first_look_and_the_reading(recordings, 
 
 def test_an_output_that_cannot_have_its_name_fails_alone(recordings, tmp_path):
     (tmp_path / "out/x/01.wav.txt").mkdir(parents=True)
-    long = say(recordings / "long.wav", "long").rename(recordings / ("n" * 245 + ".wav"))
+    long = say(recordings / "long.wav", "long").rename(recordings / ("n" * 250 + ".wav"))
     report = work(tmp_path / "out", recordings)
     assert report.transcribed == 11 and set(report.failed) == {str(recordings / "x/01.wav"), str(long)}
     assert "x/01.wav.txt: cannot write: Is a directory" in report.failed[str(recordings / "x/01.wav")]
     assert "cannot write: File name too long" in report.failed[str(long)]
+
+
+def test_a_name_is_too_long_only_where_its_output_is(recordings, tmp_path):
+    """Temporary names are longer than final ones: they are cut, between two letters, and swept all the same."""
+    name = "é" * 118 + ".wav"
+    say(recordings / "long.wav", "long").rename(recordings / name)
+    assert work(tmp_path / "out", recordings, formats=["txt", "json"]).failed == {}
+    assert (tmp_path / "out" / f"{name}.txt").read_text() == "long\n"
+    left, _ = create_temporary(tmp_path / "out" / f"{name}.json")
+    assert len(os.fsencode(Path(left).name)) in (254, 255)
+    assert work(tmp_path / "out", recordings).kept == 13 and not Path(left).exists()
 
 
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(recordings, tmp_path, monkeypatch):

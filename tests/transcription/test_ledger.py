@@ -39,8 +39,8 @@ def test_rows_are_read_again_and_the_last_one_counts(tmp_path):
     name = os.fsdecode(b"a\xff.wav")
     with Ledger(tmp_path) as ledger:
         with ledger.writing():
-            ledger.plan([[(name, "d"), ("b", "e")], [("c", "f")]], "s")
-            ledger.plan([[(name, "new")]], "s")
+            ledger.plan([[(name, "d", "/x/a"), ("b", "e", "/x/b")], [("c", "f", "")]], "s")
+            ledger.plan([[(name, "new", "/y/a")]], "s")
         ledger.append([done(name), {"failed": "b", "path": "/b", "shown": "b", "error": "broken"},
                        {"failed": "c", "path": "/c", "shown": "c", "error": "broken"},
                        {"seen": "/b", "is": [1, 2, 3, 4, "hash", 0.5, 2]}])
@@ -49,6 +49,7 @@ def test_rows_are_read_again_and_the_last_one_counts(tmp_path):
         assert ledger.done == {name: Done("d", "s", ("txt",)), "b": Done("d", "s", ("srt", "txt"))} and ledger.failed == {}
         assert ledger.planned == {(name, "d", "s"): 0, ("b", "e", "s"): 0, ("c", "f", "s"): 1, (name, "new", "s"): 2}
         assert ledger.batches[0].files == ((name, "d"), ("b", "e"))
+        assert ledger.origins == {name: ("new", "/y/a"), "b": ("e", "/x/b"), "c": ("f", "")}
         assert ledger.seen == {"/b": Seen(1, 2, 3, 4, "hash", 0.5, 2)}
 
 

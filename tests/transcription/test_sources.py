@@ -34,6 +34,17 @@ def test_a_folder_keeps_its_tree(tmp_path):
         name: str(tmp_path / "in" / name) for name in ("a.flac", "b.wav", "deep/er/a.wav")}
 
 
+def test_links_in_a_folder(tmp_path):
+    """What has no target is an item, which fails by name; folders are followed once, under their own path where they have one."""
+    for name in ("in/a.wav", "in/z/c.wav", "out/b.wav", "out/deep/d.wav"):
+        say(tmp_path / name, "a")
+    for name, target in (("in/dead.wav", "/no/where"), ("in/dead", "/no/where"), ("in/far", tmp_path / "out"), ("in/near", "z"),
+                         ("in/z/again", "../near"), ("out/back", "../in"), ("out/deep/up", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert list(names(tmp_path / "in")) == ["a.wav", "dead.wav"]
+    assert list(names(tmp_path / "in", recursive=True)) == ["a.wav", "dead.wav", "far/b.wav", "far/deep/d.wav", "z/c.wav"]
+
+
 def test_no_two_inputs_share_a_name(tmp_path):
     paths = [say(tmp_path / name, "a") for name in ("x/a.wav", "x/a.flac", "y/a.wav")]
     assert list(names(*paths)) == ["x/a.wav", "x/a.flac", "y/a.wav"]
@@ -96,6 +107,7 @@ def test_a_data_directory_is_its_utterances(tmp_path):
     found = data_dir(tmp_path / "data", {"call": str(path)}, Utterance("u1", "call", "ann", start=0.25, end=0.5),
                      Utterance("u2", "call", "bob", start=0.5, end=0.75))
     items = find_items([str(found)])
+    assert [item.file for item in items] == ["u1", "u2"]
     assert [(item.name, item.shown, item.speaker, item.place, item.start, item.end) for item in items] == [
         ("u1", "utterance u1", "ann", Place("call", "1", 0.25), 0.25, 0.5),
         ("u2", "utterance u2", "bob", Place("call", "1", 0.5), 0.5, 0.75)]
@@ -126,7 +138,7 @@ def test_standard_input(tmp_path, monkeypatch):
     content = say(tmp_path / "a.wav", "one").read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     (item,) = find_items(["-"])
-    assert (item.name, item.shown) == ("stdin", "standard input") and Path(item.source).read_bytes() == content
+    assert (item.name, item.shown, item.file) == ("stdin", "standard input", "-") and Path(item.source).read_bytes() == content
 
 
 def test_paths_that_are_not_utf8_are_shown_and_written_as_text():

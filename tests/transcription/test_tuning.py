@@ -40,6 +40,7 @@ from asr.transcription.tuning import (
     smoothed,
     token_prior,
     tune,
+    with_tuned,
     word_errors,
 )
 
@@ -210,8 +211,33 @@ def test_a_damaged_file_is_refused(tmp_path, content):
 def test_weights_of_another_model_are_remarked_on(tmp_path, caplog):
     (tmp_path / "tuned.json").write_text('{"weights": {"lm_weight": 1}, "calibration": null, "model": "other"}')
     with caplog.at_level(logging.WARNING, "asr"):
-        assert load_tuned(tmp_path / "tuned.json", RECOGNIZER.model) == (Weights(1.0), None, None)
+        assert load_tuned(tmp_path / "tuned.json", RECOGNIZER.model) == (Weights(1.0), None, None, {})
     assert "was tuned with another model" in caplog.text
+
+
+def test_weights_are_for_the_search_that_was_tuned(tmp_path, caplog):
+    """Without the language model that a weight is of, or with one that has no weight, it is refused; the rest is remarked on."""
+    def used(weight, tuned, **given):
+        (tmp_path / "tuned.json").write_text(json.dumps({"weights": {"lm_weight": weight}, "calibration": None, "settings": tuned,
+                                                         "model": RECOGNIZER.model.fingerprint}))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "asr"):
+            options = with_tuned(DecoderOptions(**given), tmp_path / "tuned.json", RECOGNIZER.model)
+        return options.weights.lm_weight, caplog.text
+
+    lexicon = Lexicon.from_words(["the"], TOKENIZER)
+    with_lm, without = (DecoderOptions("beam", lm=lm, lexicon=lexicon).settings() for lm in (LM, None))
+    for settings in (with_lm, {}):
+        with pytest.raises(UsageError, match=r"tuned.json: was tuned with a language model \(lm_weight 1.5\); name it with --lm"):
+            used(1.5, settings, method="beam")
+    with pytest.raises(UsageError, match="was tuned without a language model, and gives it no weight; leave out --lm"):
+        used(0.0, without, method="beam", lm=LM)
+    assert used(1.5, with_lm, method="beam", lm=LM, lexicon=lexicon) == (1.5, "")
+    assert used(0.0, with_lm, method="beam", lexicon=lexicon) == (0.0, "") == used(0.0, without, method="beam", lexicon=lexicon)
+    weight, said = used(1.5, with_lm, method="beam", lm=LM, lm_unit="token")
+    assert weight == 1.5 and "tuned for another search (lm_unit word, not token; lexicon given, not none)" in said
+    assert "(method beam, not greedy)" in used(1.5, with_lm)[1]
+    assert "(method greedy, not beam)" in used(0.5, DecoderOptions().settings(), method="beam")[1]
 
 
 def test_calibration_brings_confidence_and_truth_together():

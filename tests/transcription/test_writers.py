@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
+from asr.scoring import score
 from asr.scoring.formats import read_ctm, read_stm
 from asr.transcription.result import Alternative, Result, Word
 from asr.transcription.sources import one_word
@@ -52,6 +53,18 @@ def test_ctm_counts_from_the_start_of_the_recording_and_sorts_by_time():
                                     "call A 11.000 0.125 drei 0.988\n")
 
 
+def test_a_channel_without_a_word_is_a_line_that_scores_as_none(tmp_path):
+    places = {"b": Place("call", "A", 10.0), "a": Place("call", "A", 0.0), "c": Place("call", "B", 1.5)}
+    results = {key: RESULTS.get(key, made("")) for key in places}
+    assert ctm(results, places).splitlines()[2:] == ["call B 1.500 0.000 @ 0.000"] and "@" not in ctm(results, places, tokens=True)
+    (tmp_path / "h.ctm").write_text(ctm(results, places))
+    assert read_ctm(tmp_path / "h.ctm")["call", "B"] == []
+    (tmp_path / "r.stm").write_text("call A ann 10 12 <o> zwei drei\ncall B bob 0 2 <o> nein doch\n")
+    for rules in ("sclite", "edit"):
+        scores = score(tmp_path / "r.stm", tmp_path / "h.ctm", rules=rules)
+        assert scores.kaldi_line() == "%WER 50.00 [ 2 / 4, 0 ins, 2 del, 0 sub ]"
+
+
 def test_nbest_is_one_object_a_line():
     lines = nbest_jsonl(RESULTS, 1).splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["Z", "a", "b", "ä"]
@@ -87,6 +100,7 @@ def test_tables():
         "a\\tb\\nc\tB\t0.500\t0.750\t0.9877\tzwei\na\\tb\\nc\tB\t1.500\t1.625\t0.9877\tdrei\n")
     assert as_ctm(ABOUT, result) == "a%20b.wav B 10.500 0.250 zwei 0.988\na%20b.wav B 11.500 0.125 drei 0.988\n"
     assert as_stm(ABOUT, result) == "a%20b.wav B ann 10.500 10.750 <o> zwei\na%20b.wav B ann 11.500 11.625 <o> drei\n"
+    assert as_ctm(ABOUT, made("")) == "a%20b.wav B 10.000 0.000 @ 0.000\n"
     assert as_stm(ABOUT, made("")) == "a%20b.wav B ann 10.000 12.000 <o>\n"
 
 
@@ -101,9 +115,9 @@ def test_channels():
     assert [channel_label(channel) for channel in (None, 0, 1, 25, 26)] == ["1", "A", "B", "Z", "27"]
 
 
-# Neither format can hold braces, which mean alternatives, or their marks; blanks are what parts words.
+# Neither format can hold braces, which mean alternatives, or their marks, nor @, which is no word; blanks are what parts words.
 WORDS = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Z"], blacklist_characters="{}"), min_size=1).filter(
-    lambda word: not word.upper().startswith("<ALT"))
+    lambda word: word != "@" and not word.upper().startswith("<ALT"))
 
 
 @st.composite
