@@ -1,7 +1,8 @@
 """The front-end as a graph: waveforms to normalised features.
 
 Everything from the raw samples of a frame to its spectrum is linear (mean taken off, pre-emphasis, window, Fourier transform), so
-it is one matrix, made in float64, and the frames are what a strided convolution with it sees.
+it is one matrix, made in float64, and the frames are what a strided convolution with it sees. Where the mean is taken off, it is
+given the steps from sample to sample, which hold no offset: of one, float32 would leave enough to drown what is nearly silent.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ def waveforms_to_features(graph: Graph, frontend: FrontEnd, waveforms: str, leng
     frames = graph.add("Where", graph.add("Less", lengths, graph.ints(extractor.window_size)), graph.ints(0), frames)
     longest = graph.longest(frames)
     # One window of zeros at the end, so that even an empty batch has a frame to compute.
-    padded = graph.add("Pad", waveforms, graph.ints(0, 0, 0, extractor.window_size))
-    spectra = graph.add("Conv", graph.unsqueeze(padded, 1), graph.constant(spectral_matrix(extractor)[:, None], np.float32),
+    seen = graph.add("Pad", waveforms, graph.ints(0, 0, 0, extractor.window_size))
+    if config.remove_dc_offset:
+        later = graph.slice(seen, graph.ints(1), graph.ints(np.iinfo(np.int64).max), 1)
+        seen = graph.add("Sub", later, graph.slice(seen, graph.ints(0), graph.ints(-1), 1))
+    spectra = graph.add("Conv", graph.unsqueeze(seen, 1), graph.constant(spectral_matrix(extractor)[:, None], np.float32),
                         strides=[extractor.shift])
     spectra = graph.slice(spectra, graph.ints(0), longest, 2)
     spectra = graph.add("Transpose", spectra, perm=[0, 2, 1])  # (B, 2 bins, T) -> (B, T, 2 bins)
@@ -51,7 +55,10 @@ def waveforms_to_features(graph: Graph, frontend: FrontEnd, waveforms: str, leng
 
 
 def spectral_matrix(extractor: Extractor) -> np.ndarray:
-    """(2 bins, window_size) float64: the samples of a frame to the real, then the imaginary parts of its windowed spectrum."""
+    """(2 bins, window_size) float64: the samples of a frame to the real, then the imaginary parts of its windowed spectrum.
+
+    With ``remove_dc_offset`` (2 bins, window_size - 1): from the steps between the samples.
+    """
     config, size = extractor.config, extractor.window_size
     frame = np.eye(size)
     if config.remove_dc_offset:
@@ -59,7 +66,11 @@ def spectral_matrix(extractor: Extractor) -> np.ndarray:
     before = np.vstack([frame[:1], frame[:-1]])  # Kaldi's first sample of a frame is its own predecessor
     emphasized = (frame - config.preemphasis * before) * (window(config.window, size) * SCALE)[:, None]
     angles = -2 * math.pi / extractor.fft_size * np.outer(np.arange(extractor.fft_size // 2 + 1), np.arange(size))
-    return np.concatenate([np.cos(angles) @ emphasized, np.sin(angles) @ emphasized])
+    matrix = np.concatenate([np.cos(angles) @ emphasized, np.sin(angles) @ emphasized])
+    if not config.remove_dc_offset:
+        return matrix
+    # A step lifts all samples after it; the first sample lifts all of them, which makes no difference.
+    return np.cumsum(matrix[:, :0:-1], axis=1)[:, ::-1]
 
 
 def normalize(graph: Graph, frontend: FrontEnd, features: str, frames: str) -> str:

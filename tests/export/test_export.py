@@ -22,10 +22,12 @@ from transcription.tiny import RATE, chirps, save_tiny_model, tiny_config
 
 import asr.export.export as export
 from asr import audio
-from asr.config import AttentionConfig, ConvConfig, ModelConfig, RnnConfig, parse_config
+from asr.config import AttentionConfig, ConvConfig, FeatureConfig, ModelConfig, RnnConfig, parse_config
 from asr.errors import AsrError, ModelError, UsageError
 from asr.export import export_onnx
-from asr.export.graph import Graph, rounded
+from asr.export.blocks import apply
+from asr.export.frontend import waveforms_to_features
+from asr.export.graph import FLOAT, INT64, IR_VERSION, OPSET, Graph, rounded
 from asr.features import CmvnStats, FrontEnd
 from asr.models import build_model
 from asr.models.fusion import FUSIONS
@@ -111,6 +113,15 @@ def test_a_gate_in_the_wrong_place_is_found(monkeypatch, tmp_path):
     assert (tmp_path / "model.onnx").read_text() == "what was there before"
 
 
+@pytest.mark.parametrize("input", ["waveforms", "features"])
+def test_what_is_no_number_is_found(input, monkeypatch, tmp_path):
+    path = saved(tmp_path / "model.safetensors", {})
+    monkeypatch.setattr(export, "apply", lambda graph, module, value: graph.add("Mul", apply(graph, module, value),
+                                                                               graph.number(np.nan)))
+    with pytest.raises(AsrError, match="not written"):
+        export_onnx(path, tmp_path / "model.onnx", input)
+
+
 # ------------------------------------------------------------------------------------------------- front-ends
 
 
@@ -123,6 +134,45 @@ def test_a_gate_in_the_wrong_place_is_found(monkeypatch, tmp_path):
 def test_every_front_end(features, tmp_path):
     made = export_onnx(saved(tmp_path / "model.safetensors", {"features": features}), tmp_path / "model.onnx")
     assert made.difference < 1e-3 and made.alone < 1e-3 and made.agreement > 0.99
+
+
+@pytest.mark.parametrize("features", [{}, {"kind": "mfcc", "num_ceps": 9}, {"window": "rectangular", "preemphasis": 0.0}],
+                         ids=["fbank", "mfcc", "rectangular"])
+def test_an_offset_changes_nothing_even_near_silence(features):
+    """Features of the runtime, of silence and of noise in the last of 16 bits: the front-end's without the offset."""
+    frontend = FrontEnd(FeatureConfig(**{"sample_rate": RATE, "num_mel_bins": BINS, "cmvn": "none", **features}))
+    noise = np.round(np.random.default_rng(0).normal(0, 1, 2 * RATE)) / 32768
+    sounds = np.stack([np.zeros(2 * RATE), noise, np.where(np.arange(2 * RATE) < RATE, noise, noise + 0.25)]).astype(np.float32)
+    lengths = np.array([RATE, 2 * RATE, RATE])
+    expected, counts = frontend.extract(torch.from_numpy(sounds), torch.from_numpy(lengths))
+    graph = Graph()
+    values = waveforms_to_features(graph, frontend, "waveforms", "lengths")
+    made = onnx.helper.make_graph(
+        graph.nodes, "features", [onnx.helper.make_tensor_value_info("waveforms", FLOAT, ["batch", "samples"]),
+                                  onnx.helper.make_tensor_value_info("lengths", INT64, ["batch"])],
+        [onnx.helper.make_tensor_value_info(values[0], FLOAT, None)], graph.constants)
+    session = onnxruntime.InferenceSession(onnx.helper.make_model(
+        made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION).SerializeToString())
+    for offset in (0.0, 0.125, -0.5):
+        found, = session.run(None, {"waveforms": sounds + np.float32(offset), "lengths": lengths})
+        for row, count in enumerate(counts.tolist()):
+            np.testing.assert_allclose(found[row, :count], expected[row, :count], atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("cmvn", ["none", "utterance"])
+def test_a_front_end_whose_rounding_grows_with_the_offset_is_found(cmvn, monkeypatch, tmp_path):
+    """Samples off by 1e-7 of themselves, which is not seen in ordinary sound."""
+    path = saved(tmp_path / "model.safetensors", {"features": {"cmvn": cmvn}})
+
+    def rounded_worse(graph, frontend, waveforms, lengths):
+        error = graph.add("Mul", graph.add("RandomNormalLike", waveforms, seed=0.0), graph.number(1e-7))
+        return waveforms_to_features(graph, frontend, graph.add("Add", waveforms, graph.add("Mul", waveforms, error)), lengths)
+
+    monkeypatch.setattr(export, "waveforms_to_features", rounded_worse)
+    with pytest.raises(AsrError, match="not written: onnxruntime .* is off the recogniser by"):
+        export_onnx(path, tmp_path / "model.onnx")
+    monkeypatch.setattr(export, "OFFSET", 0.0)
+    assert export_onnx(path, tmp_path / "model.onnx").difference < 1e-4
 
 
 @settings(max_examples=20)
@@ -215,6 +265,18 @@ def test_wrong_use(monkeypatch, capsys, tmp_path):
         assert here(monkeypatch, "export", *arguments) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_the_model_is_not_written_over(monkeypatch, capsys, tmp_path, link):
+    path = out = save_tiny_model(tmp_path / "model.safetensors")
+    if link:
+        out = tmp_path / "model.onnx"
+        getattr(out, link)(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(export, "load_model", lambda path: pytest.fail("work has begun"))
+    assert here(monkeypatch, "export", "--model", path, "--out", out) == 2
+    assert "is the model itself" in capsys.readouterr().err and path.read_bytes() == before
 
 
 def test_a_truncated_model_is_an_error(monkeypatch, capsys, tmp_path):
