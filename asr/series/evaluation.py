@@ -85,18 +85,15 @@ def summarise(results: Iterable[Result], windows: Windows, part: str, units: str
     """
     results = list(results)
     scale = mase_scale(windows, season, units)
-    draws = draw_blocks(len(results[0].errors), len(windows.offsets))
+    draws = draw_blocks(len(results[0].errors), windows.horizon)
     replicates = {result.name: _replicates(draws, result.errors, scale) for result in results}
-    scores: dict[str, Any] = {}
-    for result in results:
-        points = all_metrics(result.errors, scale)
-        scores[result.name] = {name: {"value": value, "interval": list(draws.interval(replicates[result.name][name]))}
-                               for name, value in points.items()}
+    points = {result.name: all_metrics(result.errors, scale) for result in results}
+    scores = {result: {name: _score(value, replicates[result][name], draws) for name, value in values.items()}
+              for result, values in points.items()}
     first = results[0].name
     differences = {
-        other.name: {name: {"value": scores[first][name]["value"] - scores[other.name][name]["value"],
-                            "interval": list(draws.interval(replicates[first][name] - replicates[other.name][name]))}
-                     for name in scores[other.name]}
+        other.name: {name: _score(points[first][name] - value, replicates[first][name] - replicates[other.name][name], draws)
+                     for name, value in points[other.name].items()}
         for other in results[1:]}
     series = windows.series
     origins = windows.origins(part)
@@ -106,6 +103,14 @@ def summarise(results: Iterable[Result], windows: Windows, part: str, units: str
             "cells": int(results[0].errors.sums[:, :, 0].sum()), "confidence": CONFIDENCE, "blocks": draws.blocks,
             "centre": results[0].errors.centre.tolist(),
             "scores": scores, "compared": first, "differences": differences}
+
+
+def _score(value: float, replicates: np.ndarray, draws: Draws) -> dict[str, Any]:
+    """A value and its interval for scores.json, which knows no NaN: null where it is undefined, as CORR of a constant part."""
+    if np.isnan(value):
+        return {"value": None, "interval": None}
+    low, high = draws.interval(replicates)
+    return {"value": value, "interval": None if np.isnan(low) else [low, high]}
 
 
 def _replicates(draws: Draws, errors: Errors, scale: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -126,7 +131,12 @@ def table(summary: dict[str, Any]) -> str:
     lines = ["| forecast | " + " | ".join(name.upper() if name != "coverage" else name for name in names) + " |",
              "|---|" + "---|" * len(names)]
     for name, scores in summary["scores"].items():
-        cells = ["{:.4g} ({:.4g} to {:.4g})".format(scores[metric]["value"], *scores[metric]["interval"])
-                 if metric in scores else "" for metric in names]
+        cells = [_cell(**scores[metric]) if metric in scores else "" for metric in names]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4g}" + (" ({:.4g} to {:.4g})".format(*interval) if interval else "")

@@ -64,9 +64,15 @@ class Draws:
         return found
 
     def interval(self, replicates: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-        """(low, high) of what each replicate gave: a metric of it, or the difference of two forecasters' metrics."""
+        """(low, high) of what each replicate gave: a metric of it, or the difference of two forecasters' metrics.
+
+        A replicate of which it is undefined (NaN) is left out; NaN where there is no other.
+        """
+        defined = np.asarray(replicates)[~np.isnan(replicates)]
+        if len(defined) == 0:
+            return float("nan"), float("nan")
         tail = 100 * outer_tail((1 - confidence) / 2, self.blocks)
-        low, high = np.nanpercentile(replicates, [tail, 100 - tail])
+        low, high = np.percentile(defined, [tail, 100 - tail])
         return float(low), float(high)
 
 

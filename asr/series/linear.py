@@ -40,8 +40,9 @@ def fit_linear(windows: Windows, lookback: int, normalise: str, series: list[int
     that was not observed are left out; raises DataError where none is left.
     """
     rows = rows or lookback
+    windows = windows.only(series)
     origins = [windows.origins(part, lookback) for part in ("train", "validation")]
-    return _ridge(*(_moments(windows, some, lookback, normalise, series, rows) for some in origins))
+    return _ridge(*(_moments(windows, some, lookback, normalise, rows) for some in origins))
 
 
 @dataclass
@@ -54,12 +55,12 @@ class _Moments:
     count: int = 0
 
 
-def _moments(windows: Windows, origins: np.ndarray, lookback: int, normalise: str, series: list[int], rows: int) -> _Moments:
-    steps, values = len(windows.offsets), windows.scaled[:, series]
+def _moments(windows: Windows, origins: np.ndarray, lookback: int, normalise: str, rows: int) -> _Moments:
+    steps, values = len(windows.offsets), windows.scaled
     found = _Moments(np.zeros((rows + 1, rows + 1)), np.zeros((rows + 1, steps)))
     for some in windows.batches(origins, lookback):
         inputs = windows.cut(values, some, lookback)
-        targets = windows.targets(windows.scaled, some)[:, :, series]
+        targets = windows.targets(values, some)
         shift, scale = statistics(inputs, normalise)
         # Divided by the scale and counted by its square: so much as not divided, but for the constant, which is the scale.
         # (N, L, C), (N, S, C) -> one row for each window and series

@@ -72,16 +72,21 @@ class Errors:
         return Errors(add(self.sums), self.centre, self.quantiles, add(self.pinball), add(self.covered))
 
 
+def _over(total: float, count: float) -> float:
+    """A mean; NaN of nothing, as of drawn windows without one observed cell."""
+    return float(total / count) if count > 0 else float("nan")
+
+
 def mse(errors: Errors) -> float:
     """Mean squared error over all windows, steps and series: sum (y - p)^2 / n."""
     total = errors.total().sums[0]
-    return float(total[:, SQUARED].sum() / total[:, COUNT].sum())
+    return _over(total[:, SQUARED].sum(), total[:, COUNT].sum())
 
 
 def mae(errors: Errors) -> float:
     """Mean absolute error over all windows, steps and series: sum |y - p| / n."""
     total = errors.total().sums[0]
-    return float(total[:, ABSOLUTE].sum() / total[:, COUNT].sum())
+    return _over(total[:, ABSOLUTE].sum(), total[:, COUNT].sum())
 
 
 def rse(errors: Errors) -> float:
@@ -95,9 +100,9 @@ def rse(errors: Errors) -> float:
     count = total[:, COUNT]
     # sum over series of: sum of (y - grand mean)^2 = spread about the centre's own mean + count (its mean - grand mean)^2
     mean = errors.centre + total[:, TRUTH] / np.maximum(count, 1)
-    grand = (count * mean).sum() / count.sum()
+    grand = (count * mean).sum() / max(count.sum(), 1)
     spread = (total[:, TRUTH_2] - total[:, TRUTH] ** 2 / np.maximum(count, 1) + count * (mean - grand) ** 2).sum()
-    return float(np.sqrt(total[:, SQUARED].sum() / spread)) if spread > 0 else float("nan")
+    return float(np.sqrt(total[:, SQUARED].sum() / spread)) if spread > 1e-12 * total[:, TRUTH_2].sum() else float("nan")
 
 
 def corr(errors: Errors) -> float:
@@ -124,7 +129,7 @@ def mase(errors: Errors, scale: np.ndarray) -> float:
     """
     total = errors.total().sums[0]
     seen = total[:, COUNT] > 0
-    return float((total[seen, ABSOLUTE] / total[seen, COUNT] / scale[seen]).mean())
+    return _over((total[seen, ABSOLUTE] / total[seen, COUNT] / scale[seen]).sum(), seen.sum())
 
 
 def seasonal_scale(values: np.ndarray, season: int, observed: np.ndarray | None = None) -> np.ndarray:
@@ -154,7 +159,7 @@ def pinball(errors: Errors) -> float:
     if errors.pinball is None:
         raise ValueError("there are no forecasts of quantiles")
     total = errors.total()
-    return float(total.pinball.sum() / len(errors.quantiles) / total.sums[0, :, COUNT].sum())  # type: ignore[union-attr]
+    return _over(total.pinball.sum() / len(errors.quantiles), total.sums[0, :, COUNT].sum())  # type: ignore[union-attr]
 
 
 def coverage(errors: Errors) -> float:
@@ -162,11 +167,11 @@ def coverage(errors: Errors) -> float:
     if errors.covered is None:
         raise ValueError("there are no forecasts of quantiles")
     total = errors.total()
-    return float(total.covered.sum() / total.sums[0, :, COUNT].sum())  # type: ignore[union-attr]
+    return _over(total.covered.sum(), total.sums[0, :, COUNT].sum())  # type: ignore[union-attr]
 
 
 def all_metrics(errors: Errors, scale: np.ndarray | None) -> dict[str, float]:
-    """Every metric that can be computed, by name; ``scale`` (C,) as for `mase`, or None to leave that out."""
+    """Every metric that can be computed, by name, NaN where undefined; ``scale`` (C,) as for `mase`, or None to leave that out."""
     found = {"mse": mse(errors), "mae": mae(errors), "rse": rse(errors), "corr": corr(errors)}
     if scale is not None:
         found["mase"] = mase(errors, scale)

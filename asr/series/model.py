@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from asr.config import parse_config
@@ -17,7 +18,7 @@ from asr.series.evaluation import Forecaster as Forecasts
 from asr.series.forecaster import Forecaster
 from asr.series.table import Series, calendar, read_series
 from asr.series.task import point_of
-from asr.series.windows import Scaler, Windows, make_windows
+from asr.series.windows import PARTS, Scaler, Windows, make_windows
 
 TASK = "forecasting"
 BATCH = 32  # windows forecast at once
@@ -29,6 +30,8 @@ class ForecastModel:
 
     ``scaler`` and ``known``: scales of values and covariates, from the training rows. ``errors`` (2, S, C) float64 in units of the
     network: the lower and the upper edge of the interval about a point forecast, None where the network forecasts quantiles.
+    ``step`` between rows, and ``seen``, the last timestamp of "train" and of "validation": None and empty where the table had no
+    timestamps, or the file is older than they are.
     """
 
     network: Forecaster
@@ -39,6 +42,8 @@ class ForecastModel:
     errors: np.ndarray | None
     notes: dict[str, str] = field(default_factory=dict)
     path: str = ""
+    step: pd.tseries.offsets.BaseOffset | None = None
+    seen: dict[str, pd.Timestamp] = field(default_factory=dict)
 
     @property
     def quantiles(self) -> tuple[float, ...]:
@@ -51,7 +56,9 @@ class ForecastModel:
         arrays = {"scale.shift": self.scaler.shift, "scale.scale": self.scaler.scale, "covariates.shift": self.known.shift,
                   "covariates.scale": self.known.scale, **({} if self.errors is None else {"errors": self.errors})}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in arrays.items()}
-        write_model(path, TASK, self.network, self.config, self.notes, tensors, {"series": list(self.names)})
+        parts = {"series": list(self.names), "step": None if self.step is None else self.step.freqstr,
+                 "seen": {part: str(time) for part, time in self.seen.items()}}
+        write_model(path, TASK, self.network, self.config, self.notes, tensors, parts)
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> ForecastModel:
@@ -63,24 +70,43 @@ class ForecastModel:
             names = tuple(map(str, metadata["series"]))
             network = Forecaster(config, len(names), len(known.shift))
             load_weights(network, tensors)
-            return cls(network.to(device).eval(), config, names, scaler, known, arrays.get("errors"), metadata["notes"], str(path))
+            step = metadata.get("step")
+            return cls(network.to(device).eval(), config, names, scaler, known, arrays.get("errors"), metadata["notes"], str(path),
+                       None if step is None else pd.tseries.frequencies.to_offset(step),
+                       {part: pd.Timestamp(time) for part, time in dict(metadata.get("seen", {})).items()})
 
     # ---------------------------------------------------------------------------------------------- forecasting
 
     def windows(self, series: Series) -> Windows:
-        """The windows of a table, in the units of this model; raises DataError where its columns are not this model's."""
+        """The windows of a table, in the units of this model; raises DataError where its columns or step are not this model's."""
         return make_windows(self._own(series), self.config.data, self.config.forecast, (self.scaler, self.known))
 
     def _own(self, series: Series) -> Series:
         """The series of the table that this model was trained on."""
         if self.config.data.skip_constant and set(self.names) < set(series.names):
-            kept = [series.names.index(name) for name in self.names]
-            series = Series(series.path, self.names, series.values[:, kept], series.observed[:, kept], series.covariates,
-                            series.times, series.frequency, series.future)
+            series = series.only([series.names.index(name) for name in self.names])
         if series.names != self.names or series.covariates.shape[1] != len(self.known.shift):
             raise DataError(f"{series.path}: has the columns {', '.join(series.names)}, and {self.path} was trained on "
                             f"{', '.join(self.names)}; give a table with these columns, in this order")
-        return series
+        times, step = series.times, series.frequency
+        if self.step is None or times is None or step is None or step.freqstr.split("-")[0] == self.step.freqstr.split("-")[0]:
+            return series  # one that begins on another day, as W-MON and W-SUN, is the same
+        # A few rows can look like another step, as five business days do, and be of this one.
+        if not np.array_equal(times, pd.date_range(times[0], periods=len(times), freq=self.step)):
+            raise DataError(f"{series.path}: has steps of {step.freqstr}, and {self.path} was trained on steps of "
+                            f"{self.step.freqstr}; give a table with the same step")
+        return replace(series, frequency=self.step)
+
+    def check_unseen(self, windows: Windows, part: str) -> None:
+        """Raise DataError where the first row that a part scores is not after what training (for test: validation too) saw."""
+        times, last = windows.series.times, self.seen.get(PARTS[PARTS.index(part) - 1])
+        if times is None or last is None:
+            return
+        first = times[int(windows.origins(part)[0] + windows.offsets[0])]
+        if _utc(first) <= _utc(last):
+            raise DataError(f"{windows.series.path}: the {part} part begins at {first}, and {self.path} was made from rows up to "
+                            f"{last}, which must not be scored; give the whole table that it was trained on, or one whose {part} "
+                            "part (by the model's data.split) lies after them")
 
     @torch.inference_mode()
     def outputs(self, inputs: np.ndarray, covariates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,6 +167,11 @@ class ForecastModel:
         spread = np.moveaxis(back(np.moveaxis(spread[0], -1, 0)), 0, -1)  # (S, C, Q), the scale's axis last in between
         when = None if times is None else times[last + steps].astype(str).tolist()
         return Future(series, last, steps, when, back(point[0]), spread, self.quantiles)
+
+
+def _utc(time: pd.Timestamp) -> pd.Timestamp:
+    """Comparable with any other: one without a zone is taken as UTC."""
+    return pd.to_datetime(time, utc=True)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def evaluate_table(data: Path, out: Path, what: Path | ForecastConfig, baselines
     """Score a model (its path) and baselines, or by a configuration baselines alone, on every window of a part; the table.
 
     Writes scores.json, table.md, errors.npz, forecasts.png and horizon.png into ``out``. Baselines are fitted on the training part,
-    with the network's own split and scale. Raises DataError for a table that does not suffice.
+    with the network's own split and scale. Raises DataError for a table that does not suffice, or a part of it that the model's
+    training or validation saw.
     """
     notes: dict[str, Any] = dict(environment())
     forecasters: list[Forecaster] = []
@@ -39,6 +40,7 @@ def evaluate_table(data: Path, out: Path, what: Path | ForecastConfig, baselines
         model = ForecastModel.load(what, choose_device(device))
         config = model.config
         windows = model.windows(read_series(data, config.data))
+        model.check_unseen(windows, part)
         forecasters.append(model.forecaster(windows, "network"))
         notes |= {"model": str(what), "training": model.notes, "seed": config.seed}
     windows.origins(part)  # too few rows: said before anything is fitted

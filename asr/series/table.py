@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import warnings
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ from asr.series.config import SeriesConfig
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 PERIODS = {"hour": 24.0, "weekday": 7.0, "monthday": 31.0, "yearday": 366.0}
 SHOWN = 5
+SPARSE, LONG = 100, 1_000_000  # a grid of over a million steps, and a hundred for each row: a timestamp is wrong
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def only(self, columns: Sequence[int]) -> Series:
+        """The same with these of its variables alone, in this order."""
+        kept = list(columns)
+        return replace(self, names=tuple(self.names[c] for c in kept), values=self.values[:, kept],
+                       observed=self.observed[:, kept])
 
     def times_after(self, count: int) -> pd.DatetimeIndex | None:
         """The timestamps of the ``count`` rows that follow the last one."""
@@ -66,12 +77,15 @@ def read_series(path: str | Path, config: SeriesConfig, future: bool = False) ->
     frequency = None
     numbers = frame[[*targets, *config.covariates]]
     numbers = pd.DataFrame({name: _numbers(path, numbers[name], config) for name in numbers})
+    lines = np.arange(len(numbers))  # which row of the file each row is; -1 for one that the file lacks
     if times is not None:
-        times, frequency, numbers = _on_the_grid(path, times, numbers, config)
+        read = times
+        times, frequency, numbers = _on_the_grid(path, read, numbers, config)
+        lines = read.get_indexer(times)
     known = ~np.isnan(numbers.to_numpy())
-    extra = _future(path, numbers, targets, config) if future else 0
+    extra = _future(path, numbers, lines, targets, config) if future else 0
     if config.fill == "none":
-        _refuse_missing(path, numbers, times, config, len(numbers) - extra)
+        _refuse_missing(path, numbers, config, len(numbers) - extra)
     filled = _fill(path, numbers.iloc[:len(numbers) - extra], config)
     if extra:
         filled = pd.concat([filled, numbers.iloc[len(numbers) - extra:].fillna(0.0)])
@@ -104,13 +118,20 @@ def _read(path: Path, config: SeriesConfig) -> pd.DataFrame:
             if config.time is not None and config.time not in frame.columns and frame.index.name == config.time:
                 frame = frame.reset_index()
         else:
-            frame = pd.read_csv(path, sep=config.separator, header=0 if config.header else None, na_values=MISSING,
-                                keep_default_na=False, skip_blank_lines=False, encoding="utf-8", low_memory=False,
-                                index_col=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the last name would be thrown away
+                frame = pd.read_csv(path, sep=config.separator, header=0 if config.header else None, na_values=MISSING,
+                                    keep_default_na=False, skip_blank_lines=False, encoding="utf-8", low_memory=False,
+                                    index_col=False)
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: is empty") from None
+    except pd.errors.ParserWarning:  # the first row says how many cells a row may have, so it has them; more later are an error
+        raise DataError(f"{path}: {_row(0, path, config)}: rows have more cells than the line of names; write decimal points, not "
+                        "commas, or name every column, or set data.separator") from None
     except OSError as error:
         raise DataError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError) as error:  # the last: a zip with a password
+        raise DataError(f"{path}: cannot read: {error}; unpack it, or copy it again") from None
     except (ValueError, pd.errors.ParserError) as error:  # also what pyarrow raises, and text that is not UTF-8
         raise DataError(f"{path}: cannot read as a table: {' '.join(str(error).split())}") from None
     frame.columns = [str(name).strip() for name in frame.columns]
@@ -212,6 +233,7 @@ def _on_the_grid(path: Path, times: pd.DatetimeIndex, numbers: pd.DataFrame, con
                  ) -> tuple[pd.DatetimeIndex, pd.tseries.offsets.BaseOffset, pd.DataFrame]:
     """The table with a row for every step; rows that the file lacks are an error, or with ``fill`` rows of NaN."""
     frequency = _frequency(path, times, config)
+    _refuse_sparse(path, times, frequency, config)
     grid = pd.date_range(times[0], times[-1], freq=frequency)
     place = grid.get_indexer(times)
     off = np.flatnonzero(place < 0)
@@ -228,14 +250,28 @@ def _on_the_grid(path: Path, times: pd.DatetimeIndex, numbers: pd.DataFrame, con
     return grid, frequency, numbers.set_axis(times, axis=0).reindex(grid)
 
 
+def _refuse_sparse(path: Path, times: pd.DatetimeIndex, frequency: pd.tseries.offsets.BaseOffset, config: SeriesConfig) -> None:
+    """Raise DataError, before there is a row for every step, where these would be no table but a wrong timestamp."""
+    if not isinstance(frequency, pd.tseries.offsets.Tick):  # a day and more: never many
+        return
+    steps = int((times[-1] - times[0]) / pd.Timedelta(frequency))
+    if steps > max(LONG, SPARSE * len(times)):
+        here = int(np.diff(times.asi8).argmax()) + 1
+        raise DataError(f"{path}: {_row(here, path, config)}: {times[here]} follows {times[here - 1]}, the largest of the jumps "
+                        f"by which {len(times)} rows span {steps} steps of {frequency.freqstr}; correct it, or set data.frequency")
+
+
 def _frequency(path: Path, times: pd.DatetimeIndex, config: SeriesConfig) -> pd.tseries.offsets.BaseOffset:
     """The step between rows: as told, as pandas sees it, or the difference that comes most often."""
     if config.frequency is not None:
         try:
-            return pd.tseries.frequencies.to_offset(config.frequency)
+            frequency = pd.tseries.frequencies.to_offset(config.frequency)
         except ValueError:
             raise ConfigError(f"data.frequency: pandas knows no step {config.frequency!r}; h, D, B, W, MS and 15min are "
                               "some") from None
+        if frequency.n <= 0:
+            raise ConfigError(f"data.frequency: {config.frequency!r} does not go on in time; give a step above zero")
+        return frequency
     if len(times) < 3:
         raise DataError(f"{path}: {len(times)} rows are too few to see the step between timestamps; set data.frequency")
     # Over the first rows that are regular, so that months, which differ in length, are seen in spite of a gap later on.
@@ -251,7 +287,7 @@ def _frequency(path: Path, times: pd.DatetimeIndex, config: SeriesConfig) -> pd.
 # ------------------------------------------------------------------------------------------------ missing values
 
 
-def _refuse_missing(path: Path, numbers: pd.DataFrame, times: pd.DatetimeIndex | None, config: SeriesConfig, rows: int) -> None:
+def _refuse_missing(path: Path, numbers: pd.DataFrame, config: SeriesConfig, rows: int) -> None:
     holes = np.argwhere(numbers.iloc[:rows].isna().to_numpy())
     if len(holes) == 0:
         return
@@ -261,18 +297,20 @@ def _refuse_missing(path: Path, numbers: pd.DataFrame, times: pd.DatetimeIndex |
                     "data.targets")
 
 
-def _future(path: Path, numbers: pd.DataFrame, targets: list[str], config: SeriesConfig) -> int:
-    """How many rows at the end hold covariates alone."""
+def _future(path: Path, numbers: pd.DataFrame, lines: np.ndarray, targets: list[str], config: SeriesConfig) -> int:
+    """How many rows at the end hold covariates alone; ``lines`` (T,): which row of the file each is, -1 where it has none."""
     if not config.covariates:
         return 0
     known = np.flatnonzero(numbers[targets].notna().any(axis=1).to_numpy())
     extra = len(numbers) - 1 - int(known[-1]) if len(known) else 0
     holes = np.argwhere(numbers[list(config.covariates)].iloc[len(numbers) - extra:].isna().to_numpy())
     if len(holes):
-        row, column = holes[0]
-        raise DataError(f"{path}: {_row(len(numbers) - extra + int(row), path, config)}: the covariate "
-                        f"{config.covariates[column]!r} is missing, in a row that is to be forecast; give every covariate there, "
-                        "or leave the row out")
+        row, column = len(numbers) - extra + int(holes[0][0]), holes[0][1]
+        if lines[row] < 0:
+            raise DataError(f"{path}: no row for {numbers.index[row]}, which is to be forecast; add it, with every covariate")
+        when = "" if config.time is None else f" at {numbers.index[row]}"
+        raise DataError(f"{path}: {_row(int(lines[row]), path, config)}: the covariate {config.covariates[column]!r} is missing"
+                        f"{when}, in a row that is to be forecast; give every covariate there, or leave the row out")
     return extra
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -84,6 +85,7 @@ class ForecastTask(Task):
     def __init__(self, network: Forecaster, config: ForecastConfig, windows: Windows, total_steps: int, dump_dir: Path):
         super().__init__(network, config.seed, config.training, total_steps, dump_dir)
         self.config, self.windows = config, windows
+        self.trained_on = {"rows": seen_rows(windows)}
         unit = windows.scaler.scale if config.forecast.units == "original" else np.ones(len(windows.series.names))
         self.unit = torch.from_numpy(unit.astype(np.float32))
         self.sums = [0.0, 0.0, 0.0, 0.0]
@@ -115,6 +117,15 @@ class ForecastTask(Task):
         return {"loss": loss / count, "mse": squares / count, "mae": absolute / count}
 
 
+def seen_rows(windows: Windows) -> str:
+    """The rows of training and validation in words, with a digest of what they hold; those behind them are not looked at."""
+    series, last = windows.series, windows.bounds["validation"][1]
+    digest = sha256(repr((series.names, windows.bounds["train"], windows.bounds["validation"])).encode())
+    for array in (series.values, series.observed, series.covariates):
+        digest.update(array[:last].tobytes())
+    return f"{last} rows of {len(series.names)} series ({digest.hexdigest()[:12]})"
+
+
 def value_losses(outputs: Tensor, targets: Tensor, loss: str, quantiles: Sequence[float]) -> Tensor:
     """outputs (B, S, C, Q), targets (B, S, C) -> the loss of every value (B, S, C): pinball with ``quantiles``, else ``loss``.
 
@@ -131,5 +142,5 @@ def value_losses(outputs: Tensor, targets: Tensor, loss: str, quantiles: Sequenc
 
 
 def point_of(outputs: Tensor, quantiles: Sequence[float]) -> Tensor:
-    """(B, S, C, Q) -> (B, S, C): the median of the quantiles, or the one output there is."""
-    return outputs[..., list(quantiles).index(0.5) if quantiles else 0]
+    """(B, S, C, Q) -> (B, S, C): the median of the quantiles, put in order where they cross, or the one output there is."""
+    return outputs.sort(dim=3).values[..., list(quantiles).index(0.5)] if quantiles else outputs[..., 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from asr.models.summary import encoder_rows, parameters, table
 from asr.series.config import ForecastConfig
 from asr.series.forecaster import Forecaster
 from asr.series.linear import fit_linear
-from asr.series.model import ForecastModel
+from asr.series.model import BATCH, ForecastModel
 from asr.series.table import read_series
 from asr.series.task import ForecastTask, window_data
 from asr.series.windows import Windows, make_windows
@@ -21,6 +22,7 @@ from asr.training.data import TaskData
 from asr.training.loop import run_training
 
 log = logging.getLogger("asr")
+HELD = 32_000_000  # errors of validation at once: bounds the memory to 256 MB
 
 
 def train(config: ForecastConfig, file: str | Path, exp: str | Path, resume: bool = False, device: str = "auto") -> Path:
@@ -54,11 +56,13 @@ def train(config: ForecastConfig, file: str | Path, exp: str | Path, resume: boo
         return ForecastTask(network, config, windows, total_steps, exp / "nonfinite"), data
 
     def save(task: ForecastTask, notes: dict[str, str], path: Path) -> None:
-        model = ForecastModel(task.network.eval(), config, task.windows.series.names, task.windows.scaler, task.windows.known, None,
-                              notes | {"training_data": sha256_of(file)})
+        windows = task.windows
+        times = windows.series.times
+        seen = {} if times is None else {part: times[windows.bounds[part][1] - 1] for part in ("train", "validation")}
+        model = ForecastModel(task.network.eval(), config, windows.series.names, windows.scaler, windows.known, None,
+                              notes | {"training_data": sha256_of(file)}, step=windows.series.frequency, seen=seen)
         if not config.forecast.quantiles:
-            model = ForecastModel(model.network, config, model.names, model.scaler, model.known,
-                                  validation_errors(model, task.windows), model.notes)
+            model = replace(model, errors=validation_errors(model, windows))
         model.save(path)
 
     return run_training(config, exp, chosen, build, save, resume)
@@ -79,10 +83,20 @@ def validation_errors(model: ForecastModel, windows: Windows) -> np.ndarray:
 
     This is split conformal prediction without its guarantee: errors of a series are not exchangeable (Stankeviciute, Alaa and
     van der Schaar, "Conformal time-series forecasting", NeurIPS 2021, discuss it), and the weights were chosen on the same
-    rows. `asr forecast evaluate` says what the intervals covered on test.
+    rows. `asr forecast evaluate` says what the intervals covered on test. A quantile needs the errors of all windows: where they
+    are more than `HELD`, validation is forecast anew for each group of steps and series.
     """
-    origins = windows.origins("validation")
-    point, _ = ForecastModel(model.network, model.config, model.names, model.scaler, model.known,
-                             np.zeros((2, len(windows.offsets), len(model.names)))).forecaster(windows, "").predict(origins)
+    origins, values = windows.origins("validation"), windows.scaled
+    shape = len(windows.offsets), len(model.names)
+    forecaster = replace(model, errors=np.zeros((2, *shape))).forecaster(windows, "")
     tail = (1 - model.config.forecast.interval) / 2
-    return np.nanquantile(windows.targets(windows.scaled, origins) - point, [tail, 1 - tail], axis=0)
+    columns, size = shape[0] * shape[1], max(1, HELD // len(origins))
+    edges = []
+    for first in range(0, columns, size):
+        errors = np.empty((len(origins), min(size, columns - first)))
+        for start in range(0, len(origins), BATCH):
+            some = slice(start, start + BATCH)
+            wrong = windows.targets(values, origins[some]) - forecaster.predict(origins[some])[0]
+            errors[some] = wrong.reshape(len(wrong), columns)[:, first:first + size]
+        edges.append(np.nanquantile(errors, [tail, 1 - tail], axis=0))
+    return np.concatenate(edges, axis=1).reshape(2, *shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,11 @@ class Windows:
         """(T, K) float64: the covariates in units of the network, by their own scale."""
         return self.known.forward(self.series.covariates)
 
+    def only(self, columns: Sequence[int]) -> Windows:
+        """The same windows of these series alone."""
+        kept = list(columns)
+        return replace(self, series=self.series.only(kept), scaler=Scaler(self.scaler.shift[kept], self.scaler.scale[kept]))
+
     def origins(self, part: str, lookback: int | None = None) -> np.ndarray:
         """(N,) int64: the origins of every window of a part; with another ``lookback`` for a forecaster that sees less or more.
 
@@ -127,8 +132,7 @@ def _moving(series: Series, data: SeriesConfig, first: int, last: int) -> Series
             raise DataError(f"{series.path}: over the training rows {first + 1} to {last}, {', '.join(map(repr, names))} "
                             f"{'never changes' if len(names) == 1 else 'never change'}: there is nothing to learn; leave "
                             f"{'it' if len(names) == 1 else 'them'} out with data.targets, or with data.skip_constant=true")
-        series = replace(series, names=tuple(name for name, moves in zip(series.names, moving) if moves),
-                         values=series.values[:, moving], observed=series.observed[:, moving])
+        series = series.only(np.flatnonzero(moving).tolist())
     return series
 
 

@@ -69,6 +69,10 @@ fi
 
 if begin 4 "results"; then
   shopt -s nullglob
+  runs=()
+  for horizon in "${horizons[@]}"; do
+    runs+=("$exp/${exp_tag}_${horizon}"_seed*/test)  # by horizon: exp_tag_*_seed* takes those of exp_tag_more as well
+  done
   python recipes/utils/forecasts.py --title "exchange_rate, test" --metrics rse,corr --published $here/conf/published.yaml \
-    --key exchange_rate --baselines $exp/baselines_*/test --runs $exp/"${exp_tag}"_*_seed*/test
+    --key exchange_rate --baselines $exp/baselines_*/test --runs "${runs[@]}"
 fi

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -37,9 +39,21 @@ class Horizon:
     sums: dict[str, np.ndarray] = field(default_factory=dict)
     """Baselines by name and ours as `seed <N>`: (N, C, 8), see `asr.series.metrics.Errors`."""
 
+    @cached_property
+    def draws(self) -> Draws:
+        """Blocks of the windows, the same for every forecaster."""
+        return draw_blocks(self.summary["windows"], self.summary["horizon"])
+
+    def value(self, of: str, metric: str) -> float:
+        """A metric of a baseline, or of ``ours`` the mean over the seeds; NaN where it is undefined (null in scores.json)."""
+        return mean(_value(scores, metric) for scores in (self.seeds.values() if of == "ours" else [self.baselines[of]]))
+
 
 def read(baselines: list[Path], runs: list[Path]) -> dict[int, Horizon]:
-    """Horizon -> what is known of it, rising; folders without a score are named. Raises ValueError where windows differ."""
+    """Horizon -> what is known of it, rising; folders without a score are named.
+
+    Raises ValueError where windows differ, and where two runs have one horizon and seed: they are of two systems.
+    """
     found: dict[int, Horizon] = {}
     for folder in [*baselines, *runs]:
         if not (folder / "scores.json").is_file():
@@ -55,6 +69,9 @@ def read(baselines: list[Path], runs: list[Path]) -> dict[int, Horizon]:
             seed = re.fullmatch(r".*_seed(\d+)", folder.resolve().parent.name)
             if seed is None:
                 raise ValueError(f"{folder}: the run's folder must be called <name>_seed<N>")
+            if int(seed[1]) in at.seeds:
+                raise ValueError(f"{folder}: a second run of seed {seed[1]} at horizon {summary['horizon']}; give the runs of one "
+                                 "system alone")
             at.seeds[int(seed[1])] = summary["scores"]["network"]
             at.sums[f"seed {seed[1]}"] = sums["network"]
         else:
@@ -63,12 +80,12 @@ def read(baselines: list[Path], runs: list[Path]) -> dict[int, Horizon]:
     return dict(sorted(found.items()))
 
 
-def replicates(at: Horizon, name: str, metric: str, draws: Draws) -> np.ndarray:
+def replicates(at: Horizon, name: str, metric: str) -> np.ndarray:
     """A metric of each replicate (R,): of a baseline, or of ``ours`` the mean over the seeds."""
     members = [key for key in at.sums if key.startswith("seed ")] if name == "ours" else [name]
     measure = {"mse": metrics.mse, "mae": metrics.mae, "rse": metrics.rse, "corr": metrics.corr}[metric]
     centre = np.array(at.summary["centre"])
-    return np.mean([[measure(total) for total in draws.totals(Errors(at.sums[key], centre))] for key in members], axis=0)
+    return np.mean([[measure(total) for total in at.draws.totals(Errors(at.sums[key], centre))] for key in members], axis=0)
 
 
 def main_table(found: dict[int, Horizon], names: list[str], published: dict[str, dict[int, list[float]]]) -> str:
@@ -80,13 +97,12 @@ def main_table(found: dict[int, Horizon], names: list[str], published: dict[str,
         for name in at.baselines:
             kinds.setdefault(name, [])
     for name in kinds:
-        kinds[name] = [[at.baselines[name][metric]["value"] for metric in names] if name in at.baselines else None
-                       for at in found.values()]
+        kinds[name] = [[at.value(name, metric) for metric in names] if name in at.baselines else None for at in found.values()]
     for name, figures in published.items():
         kinds[f"{name} (published)"] = [figures.get(horizon) for horizon in found]
     rows += [_row(name, values, len(found) > 1) for name, values in kinds.items()]
     if all(at.seeds for at in found.values()):
-        ours = [[mean(scores[metric]["value"] for scores in at.seeds.values()) for metric in names] for at in found.values()]
+        ours = [[at.value("ours", metric) for metric in names] for at in found.values()]
         count = min(len(at.seeds) for at in found.values())
         rows.append([f"**{cell}**" for cell in _row(f"ours, mean of {count} seeds", ours, len(found) > 1)])
     return _markdown(rows)
@@ -95,41 +111,50 @@ def main_table(found: dict[int, Horizon], names: list[str], published: dict[str,
 def _row(name: str, values: list[list[float] | None], averaged: bool) -> list[str]:
     # Four places of what was computed here; published figures keep the three they were printed with.
     places = 3 if name.endswith("(published)") and averaged and not any(v and round(v[0], 3) != v[0] for v in values) else 4
-    cells = [" / ".join(f"{value:.{places}f}" for value in found) if found else "" for found in values]
+    cells = [" / ".join(_text(f".{places}f", value) for value in found) if found else "" for found in values]
     whole = [found[0] for found in values if found]
-    return [name, *cells, *([f"{mean(whole):.{places}f}" if len(whole) == len(values) else ""] if averaged else [])]
+    return [name, *cells, *([_text(f".{places}f", mean(whole)) if len(whole) == len(values) else ""] if averaged else [])]
 
 
 def seed_table(found: dict[int, Horizon], names: list[str]) -> str:
     """A row for each horizon: every seed, their mean, its interval, and how many blocks of windows the interval is drawn from."""
     rows = [["horizon", "metric", "seeds", "mean", "95 % interval", "windows", "blocks"]]
     for horizon, at in found.items():
-        draws = draw_blocks(at.summary["windows"], at.summary["steps"])
         for metric in names:
-            each = [scores[metric]["value"] for _, scores in sorted(at.seeds.items())]
-            low, high = draws.interval(replicates(at, "ours", metric, draws))
-            rows.append([str(horizon), metric.upper(), " ".join(f"{value:.4f}" for value in each), f"**{mean(each):.4f}**",
-                         f"{low:.4f} to {high:.4f}", str(at.summary["windows"]), str(draws.blocks)])
+            each = [_value(scores, metric) for _, scores in sorted(at.seeds.items())]
+            rows.append([str(horizon), metric.upper(), " ".join(_text(".4f", value) for value in each),
+                         f"**{_text('.4f', at.value('ours', metric))}**",
+                         _text(".4f", *at.draws.interval(replicates(at, "ours", metric))), str(at.summary["windows"]),
+                         str(at.draws.blocks)])
     return _markdown(rows)
 
 
 def difference_table(found: dict[int, Horizon], metric: str) -> str:
     """Ours less a baseline at each horizon, with the interval over the same drawn blocks; below zero ours is better (but CORR)."""
     rows = [["ours less", *(f"{horizon}" for horizon in found)]]
-    drawn = {horizon: draw_blocks(at.summary["windows"], at.summary["steps"]) for horizon, at in found.items()}
-    ours = {horizon: replicates(at, "ours", metric, drawn[horizon]) for horizon, at in found.items()}
+    ours = {horizon: replicates(at, "ours", metric) for horizon, at in found.items()}
     for name in dict.fromkeys(name for at in found.values() for name in at.baselines):
         cells = []
         for horizon, at in found.items():
             if name not in at.sums:
                 cells.append("")
                 continue
-            value = mean(scores[metric]["value"] for scores in at.seeds.values()) - at.baselines[name][metric]["value"]
-            low, high = drawn[horizon].interval(ours[horizon] - replicates(at, name, metric, drawn[horizon]))
-            places = 5 if metric == "rse" else 4  # small by its definition
-            cells.append(" ".join((f"{value:+.{places}f}", f"({low:+.{places}f} to {high:+.{places}f})")))
+            value = at.value("ours", metric) - at.value(name, metric)
+            low, high = at.draws.interval(ours[horizon] - replicates(at, name, metric))
+            places = "+.5f" if metric == "rse" else "+.4f"  # small by its definition
+            cells.append(f"{_text(places, value)} ({_text(places, low, high)})" if not math.isnan(value) else "undefined")
         rows.append([name, *cells])
     return _markdown(rows)
+
+
+def _value(scores: dict[str, Any], metric: str) -> float:
+    value = scores[metric]["value"]
+    return math.nan if value is None else value
+
+
+def _text(form: str, *values: float) -> str:
+    """A value, or an interval, in words."""
+    return "undefined" if any(map(math.isnan, values)) else " to ".join(format(value, form) for value in values)
 
 
 def _markdown(rows: list[list[str]]) -> str:

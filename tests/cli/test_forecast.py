@@ -60,6 +60,15 @@ def test_baselines_alone_from_a_configuration(folder, monkeypatch, capsys):
     assert not (folder / "base/horizon.png").exists()
 
 
+def test_rows_of_training_are_not_scored(folder, monkeypatch, capsys):
+    frame = made_frame(320)
+    write_csv(folder / "early.csv", frame.assign(date=frame["date"] - pd.Timedelta(hours=100)))
+    assert here(monkeypatch, "forecast", "evaluate", "--model", folder / MODEL[1], "--data", folder / "early.csv", "--out",
+                folder / "early") == 1
+    assert "the test part begins at 2020-01-07 16:00:00, and " in capsys.readouterr().err
+    assert not (folder / "early").exists()
+
+
 def test_predict_writes_a_table_and_a_picture(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     for name in ("next.csv", "next.parquet"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from stand_in import load_script
 from asr.config import load_config
 from asr.series.config import ForecastConfig
 from asr.series.intervals import draw_blocks
-from asr.series.metrics import Errors, all_metrics
+from asr.series.metrics import PRODUCT, TRUTH, TRUTH_2, Errors, all_metrics
 
 forecasts = load_script("recipes/utils/forecasts.py")
 TINY = ("data.split=[200,60,60] forecast.lookback=48 model.projection=8 model.rnn.hidden=8 training.epochs=1 training.early_stop=0 "
@@ -78,10 +79,37 @@ def test_intervals_are_of_the_seeds_together(folders):
     assert float(value) == pytest.approx(float(rows[1][3].strip("*")) - at.baselines["nlinear:4"]["mse"]["value"], abs=2e-4)
 
 
+def test_blocks_are_as_long_as_the_horizon_where_its_last_step_alone_is_forecast(folders):
+    found = forecasts.read(*folders)
+    found[8].summary.update(horizon=40, steps=1)
+    assert forecasts.seed_table(found, ["mse"]).splitlines()[3].endswith("| 60 | 2 |")
+
+
+def test_what_is_undefined_has_no_figure(folders, recwarn):
+    baselines, runs = folders
+    for folder in (baselines[0], *runs[2:]):  # horizon 8: a truth that never changes
+        scores = json.loads((folder / "scores.json").read_text())
+        for of in scores["scores"].values():
+            of["corr"] = {"value": None, "interval": None}
+        (folder / "scores.json").write_text(json.dumps(scores))
+        with np.load(folder / "errors.npz") as saved:
+            sums = {name: saved[name] for name in saved.files}
+        for each in sums.values():
+            each[:, :, [TRUTH, TRUTH_2, PRODUCT]] = 0
+        np.savez(folder / "errors.npz", **sums)
+    found = forecasts.read(baselines, runs)
+    assert forecasts.main_table(found, ["corr"], {}).splitlines()[4].endswith(" | **undefined** | **undefined** |")
+    assert "| 8 | CORR | undefined undefined | **undefined** | undefined | 60 | 3 |" in forecasts.seed_table(found, ["corr"])
+    assert forecasts.difference_table(found, "corr").splitlines()[2].endswith(") | undefined |")
+    assert not recwarn.list
+
+
 def test_what_does_not_belong_together_is_refused(folders, tmp_path, capsys):
     baselines, runs = folders
     with pytest.raises(ValueError, match="scored on other windows than the rest at horizon 4"):
         forecasts.read(baselines, [*runs, scored(tmp_path / "gru_4_seed3/test", 4, {"network": 1.0}, windows=50)])
+    with pytest.raises(ValueError, match="gru_more_4_seed2/test: a second run of seed 2 at horizon 4; give the runs of one system"):
+        forecasts.read(baselines, [*runs, scored(tmp_path / "gru_more_4_seed2/test", 4, {"network": 1.0})])
     with pytest.raises(ValueError, match="must be called <name>_seed<N>"):
         forecasts.read(baselines, [scored(tmp_path / "gru/test", 4, {"network": 1.0})])
     assert forecasts.read([tmp_path / "absent"], []) == {} and "not scored yet" in capsys.readouterr().err
@@ -125,3 +153,7 @@ def test_exchange_rate_from_table_to_results(tmp_path):
     assert done.returncode == 0, done.stderr
     for row in ("exchange_rate, test: RSE / CORR", "| last | ", "| LSTNet-Skip (published) | 0.0226 / 0.9735 |", "| ours less |"):
         assert row in done.stdout, done.stdout
+    exp = project.root / "exp/exchange_rate"
+    shutil.copytree(exp / "gru_3_seed1", exp / "gru_nonorm_3_seed2")  # of another tag
+    again = project.run("exchange_rate", "--corpus", corpus, "--horizons", "3", "--stage", "4")
+    assert again.returncode == 0 and "| **ours, mean of 1 seeds** |" in again.stdout, again.stdout + again.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -125,6 +126,32 @@ def test_the_summary_compares_the_first_with_the_others(windows, tmp_path):
 def test_mase_is_left_out_where_it_is_not_defined(windows):
     result = evaluate(of_baseline(make_baseline("last", windows), windows), windows, "test", "scaled")
     assert "mase" not in summarise([result], windows, "test", "scaled", 240)["scores"]["last"]
+
+
+def test_blocks_are_as_long_as_the_horizon_where_its_last_step_alone_is_forecast():
+    windows = windows_of(made_values(400), 40, "last")
+    result = evaluate(of_baseline(make_baseline("last", windows), windows), windows, "test", "scaled")
+    summary = summarise([result], windows, "test", "scaled", 24)
+    assert (summary["steps"], summary["windows"], summary["blocks"]) == (1, 80, 2)
+
+
+def test_what_is_undefined_is_null(tmp_path):
+    """A test part that never changes has no CORR and no RSE; drawn windows that were not observed have no score."""
+    values = made_values(400, 1)
+    values[320:] = 10.1
+    windows = windows_of(values)
+    windows.series.observed[350:] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = [evaluate(of_baseline(make_baseline(name, windows), windows), windows, "test", "original")
+                   for name in ("last", "seasonal:24")]
+        summary = summarise(results, windows, "test", "original", 24)
+        write_scores(tmp_path, summary, results, {})
+    read = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
+    for scores in (read["scores"]["last"], read["differences"]["seasonal:24"]):
+        assert scores["corr"] == scores["rse"] == {"value": None, "interval": None}
+        assert len(scores["mse"]["interval"]) == 2
+    assert table(summary).splitlines()[2].count("| undefined |") == 1 and "nan" not in table(summary)
 
 
 def test_pictures_are_written(tmp_path):

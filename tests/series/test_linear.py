@@ -12,7 +12,7 @@ from asr.errors import DataError
 from asr.series.config import ForecastConfig, HorizonConfig, SeriesConfig
 from asr.series.forecaster import Forecaster, window_statistics
 from asr.series.linear import fit_linear, statistics
-from asr.series.windows import make_windows
+from asr.series.windows import Scaler, make_windows
 
 KINDS = ["none", "last", "mean", "standard"]
 
@@ -64,3 +64,23 @@ def test_windows_that_were_not_observed_whole_are_left_out():
     series.observed[::5, 1] = False
     with pytest.raises(DataError, match="no window of 24 rows has all its targets observed"):
         fit_linear(make_windows(series, SeriesConfig(split=(240, 80, 80)), forecast), 24, "last", [1])
+
+
+def test_one_series_of_a_wide_table_costs_what_it_does_alone(monkeypatch):
+    """The same map to the bit, and no more cells are scaled than the table of this series has."""
+    values = made_values(400, 8)
+    data, forecast, cells = SeriesConfig(split=(240, 80, 80), scale="none"), HorizonConfig(lookback=24, horizon=6), []
+    forward = Scaler.forward
+
+    def counted(self: Scaler, given: np.ndarray) -> np.ndarray:
+        cells.append(given.size)
+        return forward(self, given)
+
+    monkeypatch.setattr(Scaler, "forward", counted)
+    monkeypatch.setattr("asr.series.windows.CELLS", 3000)  # several batches
+    wide = fit_linear(make_windows(series_of(values), data, forecast), 24, "none", [5])
+    count = sum(cells)
+    alone = fit_linear(make_windows(series_of(values[:, 5:6]), data, forecast), 24, "none", [0])
+    np.testing.assert_array_equal(wide.weights, alone.weights)
+    assert (wide.ridge, wide.validation) == (alone.ridge, alone.validation)
+    assert count == sum(cells) - count <= 2 * 400

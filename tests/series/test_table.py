@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,6 +115,39 @@ def test_files_that_are_no_tables(tmp_path):
             read_series(tmp_path / name, DATED)
 
 
+def test_cells_beyond_the_last_name_are_not_thrown_away(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("date,a\n" + "".join(f"2020-01-01 0{h}:00:00,10,{h}\n" for h in range(9)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "row 1 (line 2): rows have more cells than the line of names; write decimal points" in refused(path)
+        path.write_text("date,a\n" + "".join(f"2020-01-01 0{h}:00:00,{h},\n" for h in range(9)))  # nothing in them
+        np.testing.assert_array_equal(read_series(path, DATED).values[:, 0], range(9))
+
+
+def test_damaged_archives(tmp_path):
+    text = made_frame(500).to_csv(index=False).encode()
+    for pack, name in ((gzip.compress, "x.csv.gz"), (lzma.compress, "x.csv.xz")):
+        packed = pack(text)
+        (tmp_path / f"cut_{name}").write_bytes(packed[:len(packed) // 2])
+        (tmp_path / f"other_{name}").write_bytes(packed[:20] + bytes(2000))
+    with zipfile.ZipFile(tmp_path / "locked.csv.zip", "w") as packed:
+        packed.writestr("x.csv", text)
+    packed = bytearray((tmp_path / "locked.csv.zip").read_bytes())
+    for start, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        packed[packed.index(start) + place] |= 1  # says that it has a password
+    (tmp_path / "locked.csv.zip").write_bytes(packed)
+    (tmp_path / "other.csv.zip").write_bytes(b"no zip at all")
+    for path in sorted(tmp_path.iterdir()):
+        assert refused(path).startswith(f"{path}: cannot read: ")
+
+
+def test_one_wrong_year_among_seconds(tmp_path):
+    path = changed(tmp_path, put("date", 59, "2203-01-01 00:00:59"), freq="s")
+    assert ("row 60 (line 61): 2203-01-01 00:00:59 follows 2020-01-01 00:00:58, the largest of the jumps by which 60 rows span "
+            "5774889659 steps of s; correct it") in refused(path)
+
+
 @pytest.mark.parametrize(("config", "said"), [
     (SeriesConfig(time="when"), "data.time: .* has no column 'when'; it has date, a, b, c"),
     (SeriesConfig(time="date", targets=("z",)), "data.targets: .* has no column 'z'"),
@@ -119,6 +155,8 @@ def test_files_that_are_no_tables(tmp_path):
     (SeriesConfig(time="date", targets=("a",), covariates=("a",)), "'a' is also the time or a covariate"),
     (SeriesConfig(time="date", covariates=("a", "b", "c")), "no column is left to forecast"),
     (SeriesConfig(time="date", frequency="furlong"), "pandas knows no step 'furlong'"),
+    (SeriesConfig(time="date", frequency="0h"), "data.frequency: '0h' does not go on in time"),
+    (SeriesConfig(time="date", frequency="-1D"), "data.frequency: '-1D' does not go on in time"),
     (SeriesConfig(targets=("a",), calendar=("hour",)), "data.calendar: hour needs timestamps"),
 ])
 def test_a_configuration_that_does_not_fit_the_table(tmp_path, config, said):
@@ -174,3 +212,8 @@ def test_rows_of_the_future_hold_covariates_alone(tmp_path):
     np.testing.assert_array_equal(series.covariates[:, 0], made_frame(30)["c"])
     frame.loc[28, "c"] = ""
     assert "row 29 (line 30): the covariate 'c' is missing" in refused(write_csv(path, frame), config, future=True)
+    gapped = config.model_copy(update={"fill": "forward"})
+    write_csv(path, frame.drop(index=range(5, 15)))
+    assert "row 19 (line 20): the covariate 'c' is missing at 2020-01-02 04:00:00" in refused(path, gapped, future=True)
+    write_csv(path, frame.drop(index=[26, 28]))
+    assert "no row for 2020-01-02 02:00:00, which is to be forecast; add it" in refused(path, gapped, future=True)

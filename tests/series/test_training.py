@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from series.made_series import made_frame, made_values, write_csv
 from series.test_windows import series_of
 
 from asr.config import load_config
-from asr.errors import DataError, ModelError
+from asr.errors import ConfigError, DataError, ModelError
 from asr.series.config import ForecastConfig, HorizonConfig, SeriesConfig
 from asr.series.evaluation import evaluate
 from asr.series.forecaster import Forecaster
@@ -22,7 +25,7 @@ from asr.series.metrics import coverage, mse
 from asr.series.model import ForecastModel
 from asr.series.table import read_series
 from asr.series.task import ForecastTask, WindowDataset, collate, point_of, value_losses, window_data
-from asr.series.training import train
+from asr.series.training import train, validation_errors
 from asr.series.windows import make_windows
 
 TINY = ["data.time=date", "data.split=[200,60,60]", "data.season=24", "forecast.lookback=24", "forecast.horizon=6",
@@ -105,6 +108,7 @@ def test_losses_by_their_formulas():
         each = [max(q * float(targets[index] - f), (q - 1) * float(targets[index] - f)) for q, f in zip(levels, outputs[index])]
         assert float(made[index]) == pytest.approx(2 * np.mean(each), rel=1e-5)
     torch.testing.assert_close(value_losses(outputs[..., 1:2], targets, "mse", (0.5,)), (outputs[..., 1] - targets).abs())
+    assert point_of(outputs.roll(1, 3), levels).equal(outputs[..., 1])  # of quantiles that cross, in order
     assert point_of(outputs, levels).equal(outputs[..., 1]) and point_of(outputs[..., :1], ()).equal(outputs[..., 0])
 
 
@@ -175,6 +179,72 @@ def test_quantiles_are_learned_and_in_order(table, tmp_path):
     np.testing.assert_allclose(np.median(spread, axis=3), point, atol=0.5)
 
 
+def test_the_forecast_is_the_median_where_quantiles_cross(table):
+    model = untrained(table, tiny("forecast.quantiles=[0.4,0.5,0.6]"))
+    windows = model.windows(read_series(table, model.config.data))
+    point, spread = replace(model, errors=None).forecaster(windows, "").predict(windows.origins("test"))
+    np.testing.assert_array_equal(point, spread[..., 1])
+
+
+def test_validation_errors_are_the_same_in_any_memory(trained, table, monkeypatch):
+    model = ForecastModel.load(trained)
+    windows = model.windows(read_series(table, model.config.data))
+    origins = windows.origins("validation")
+    errors = windows.targets(windows.scaled, origins) - model.forecaster(windows, "").predict(origins)[0]
+    tail = (1 - 0.8) / 2
+    np.testing.assert_array_equal(model.errors, np.nanquantile(errors, [tail, 1 - tail], axis=0))
+    held, quantile = [], np.nanquantile
+    monkeypatch.setattr(np, "nanquantile", lambda values, *rest, axis: held.append(values.size) or quantile(values, *rest, axis))
+    monkeypatch.setattr("asr.series.training.HELD", 7 * len(origins))  # of 18 columns
+    np.testing.assert_array_equal(validation_errors(model, windows), model.errors)
+    assert held == [7 * len(origins), 7 * len(origins), 4 * len(origins)]
+
+
+def test_rows_that_a_model_was_made_from_are_not_scored(trained, table, tmp_path):
+    model, frame = ForecastModel.load(trained), made_frame(320)
+    assert model.step.freqstr == "h" and model.seen == {"train": frame["date"][199], "validation": frame["date"][259]}
+    config = model.config.data
+    same = model.windows(read_series(table, config))
+    for part in ("validation", "test"):
+        model.check_unseen(same, part)
+    for hours, refused in ((1, ["validation", "test"]), (-1, []), (-100, [])):
+        moved = write_csv(tmp_path / "moved.csv", frame.assign(date=frame["date"] - pd.Timedelta(hours=hours)))
+        windows = model.windows(read_series(moved, config))
+        for part in ("validation", "test"):
+            said = f"the {part} part begins at .* which must not be scored"
+            with pytest.raises(DataError, match=said) if part in refused else nullcontext():
+                model.check_unseen(windows, part)
+
+
+def test_files_without_step_and_times_load_as_before(trained, table, tmp_path):
+    with safe_open(trained, "pt") as file:
+        metadata = json.loads(file.metadata()["asr"])
+    older = {key: value for key, value in metadata.items() if key not in ("step", "seen")}
+    assert len(older) == len(metadata) - 2
+    save_file(load_file(trained), tmp_path / "older.safetensors", {"asr": json.dumps(older)})
+    model = ForecastModel.load(tmp_path / "older.safetensors")
+    assert model.step is None and model.seen == {}
+    model.check_unseen(model.windows(read_series(table, model.config.data)), "test")
+    model.save(tmp_path / "again.safetensors")  # as for a table without timestamps
+    assert ForecastModel.load(tmp_path / "again.safetensors").step is None
+
+
+def test_a_table_of_another_step_is_refused(trained, tmp_path):
+    model = ForecastModel.load(trained)
+    path = write_csv(tmp_path / "daily.csv", made_frame(320, freq="D"))
+    for use in (model.future, lambda path: model.windows(read_series(path, model.config.data))):
+        with pytest.raises(DataError, match="has steps of D, and .* was trained on steps of h; give a table with the same"):
+            use(path)
+
+
+def test_a_few_rows_that_look_like_another_step(tmp_path):
+    path = write_csv(tmp_path / "x.csv", made_frame(320, freq="B"))
+    model = untrained(path, tiny("forecast.lookback=4", "model.stacking=1"))
+    week = write_csv(tmp_path / "week.csv", made_frame(320, freq="B")[3:8])
+    assert model.future(week).times[0] == "2020-01-11"  # five days on end
+    assert replace(model, step=pd.offsets.BDay()).future(week).times[0] == "2020-01-13"
+
+
 # ------------------------------------------------------------------------------------------------------ the future
 
 
@@ -224,3 +294,21 @@ def test_files_that_are_no_forecasters(trained, tmp_path):
         ForecastModel.load(tmp_path / "cut.safetensors")
     with pytest.raises(ModelError, match="train one with `asr forecast train`"):
         ForecastModel.load(tmp_path / "absent.safetensors")
+
+
+def test_a_run_is_not_resumed_with_other_rows(tmp_path, monkeypatch):
+    """Those of training and validation; what follows them may have grown."""
+    def stopped(self, batch, index):
+        if self.batches == 2:
+            raise RuntimeError("killed")
+        return original(self, batch, index)
+
+    original, frame, config = ForecastTask.training_step, made_frame(330), tiny("training.checkpoint_steps=1", "training.epochs=1")
+    path, other = write_csv(tmp_path / "made.csv", frame[:320]), frame.copy()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(ForecastTask, "training_step", stopped)
+        train(config, path, tmp_path / "run", device="cpu")
+    other.loc[150, "b"] += 1
+    with pytest.raises(ConfigError, match=r"begun with other data.*rows was '260 rows of 3 series \(\w{12}\)', is '260 rows of 3 "):
+        train(config, write_csv(path, other), tmp_path / "run", resume=True, device="cpu")
+    assert train(config, write_csv(path, frame), tmp_path / "run", resume=True, device="cpu").exists()
