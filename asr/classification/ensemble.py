@@ -7,7 +7,7 @@ classifiers", IEEE PAMI 20, 1998).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,19 @@ import numpy as np
 import torch
 
 from asr.classification.config import ClassifyConfig
-from asr.classification.model import ClassifierModel, Progress, load_classifier
+from asr.classification.dataset import ItemExample
+from asr.classification.model import ClassifierModel, load_classifier
 from asr.classification.predictions import Predictions
-from asr.classification.table import ItemTable, shown
-from asr.errors import ModelError, UsageError
+from asr.classification.table import Fault, Item, ItemTable, shown
+from asr.errors import AsrError, ModelError, UsageError
+
+BATCH = 64
+BATCH_VALUES = 1 << 24
+"""64 recordings of half a minute, as 80 bands; what a network makes of so much takes some hundred megabytes."""
 
 Models = str | Path | Sequence[str | Path]
+Progress = Callable[[Iterable[Item]], Iterable[Item]]
+Shared = tuple[ItemExample, ...]  # an item, as each member is given it
 
 
 @dataclass(frozen=True)
@@ -39,14 +46,60 @@ class Ensemble:
         return self.members[0].config
 
     def predict(self, table: ItemTable, skip_bad: bool = False, progress: Progress | None = None) -> tuple[Predictions, ItemTable]:
-        """As `ClassifierModel.predict`. Each member reads the items in its own way; what one cannot read is in no result."""
-        found = []
-        for member in self.members:
-            predictions, table = member.predict(table, skip_bad, progress)
-            found.append(predictions)
-        last = found[-1]
-        chances = np.mean([_of(predictions, last.ids) for predictions in found], axis=0)
-        return Predictions(last.ids, self.labels, chances, last.references, last.groups), table
+        """Probabilities of every item of a table, and the table less what could not be read; what one member cannot read is in no
+        result.
+
+        ``progress`` wraps the iterable of items (`asr.cli.progress`). Raises DataError that names every item that cannot be read,
+        unless they are to be skipped.
+        """
+        faults: list[Fault] = []
+        chances = [np.zeros((0, len(self.labels)))]
+        items: Iterable[Item] = table.items if progress is None else progress(table.items)
+        for batch in in_batches(self._examples(items, faults)):
+            chances.append(np.mean([member.probabilities(own) for member, own in zip(self.members, zip(*batch))], axis=0))
+        kept = table.without(faults, skip_bad)
+        labels = [item.label for item in kept.items]
+        known = [label for label in labels if label is not None]
+        return Predictions([item.id for item in kept.items], self.labels, np.concatenate(chances),
+                           known if len(known) == len(labels) else None, kept.groups), kept
+
+    def _examples(self, items: Iterable[Item], faults: list[Fault]) -> Iterator[Shared]:
+        """What each member is given of an item. An input that members read alike is read once: decoding a video takes longer than
+        a network does."""
+        members = [member.readers for member in self.members]
+        alike = [[next(first for first in readers if first.reads_as(reader)) for reader in readers] for readers in zip(*members)]
+        for item in items:
+            try:
+                read = [{reader: reader.read(source) for reader in dict.fromkeys(readers)}
+                        for readers, source in zip(alike, item.sources)]
+            except AsrError as error:
+                faults.append(Fault(item, str(error)))
+                continue
+            yield tuple(ItemExample(item.id, tuple(reader.make(read[place][alike[place][number]])
+                                                   for place, reader in enumerate(readers)), -1)
+                        for number, readers in enumerate(members))
+
+
+def in_batches(items: Iterable[Shared]) -> Iterator[list[Shared]]:
+    """Items in their order: at most BATCH together, of at most BATCH_VALUES numbers once they are padded. An item of more is alone,
+    so that one long recording does not make as much of every short one beside it."""
+    batch: list[Shared] = []
+    largest: list[np.ndarray] = []
+    for item in items:
+        shapes = [np.array(array.shape) for example in item for array in example.inputs]
+        padded = [np.maximum(*pair) for pair in zip(shapes, largest)] if batch else shapes
+        if batch and (len(batch) == BATCH or (len(batch) + 1) * max(map(_values, padded)) > BATCH_VALUES):
+            yield batch
+            batch, padded = [], shapes
+        batch.append(item)
+        largest = padded
+    if batch:
+        yield batch
+
+
+def _values(shape: np.ndarray) -> int:
+    """Of frames (T, ...). A narrow one counts as 64: the layers above it are as wide, whatever goes in."""
+    return int(shape[0] * max(64, np.prod(shape[1:])))
 
 
 def load_ensemble(models: Models, device: str | torch.device = "cpu") -> Ensemble:
@@ -80,9 +133,3 @@ def _columns(member: ClassifierModel) -> str:
     columns = member.config.table
     inputs = ", ".join(f"{source.kind} in column {source.source!r}" for source in member.config.inputs)
     return f"{inputs} (id {columns.id!r}, label {columns.label!r}, group {columns.group!r})"
-
-
-def _of(predictions: Predictions, ids: list[str]) -> np.ndarray:
-    """The probabilities of these items (N, C), in this order."""
-    at = {name: number for number, name in enumerate(predictions.ids)}
-    return predictions.probabilities[[at[name] for name in ids]]

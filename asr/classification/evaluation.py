@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr.classification.ensemble import Models, load_ensemble
+from asr.classification.ensemble import Models, Progress, load_ensemble
 from asr.classification.metrics import Scores, score
-from asr.classification.model import Progress
 from asr.classification.pictures import draw_confusion
 from asr.classification.predictions import Predictions
 from asr.classification.table import read_table, table_of

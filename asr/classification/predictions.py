@@ -58,8 +58,8 @@ def read_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such table of predictions; `asr classify evaluate` writes them")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    header = lines[0].split("\t") if lines else []
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")  # nothing else ends a line: ids may have U+2028
+    header = lines[0].split("\t")
     if header[:4] != _FIRST or len(header) < 5 or not all(name.startswith("p:") for name in header[4:]):
         raise DataError(f"{path}:1: not a table of predictions, as `asr classify evaluate` writes them")
     rows: list[Sequence[str]] = [line.split("\t") for line in lines[1:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from asr.classification.config import ClassifyConfig
 from asr.classification.dataset import HELD_BYTES, Arrays, ItemDataset, read_item
 from asr.classification.network import ItemClassifier
 from asr.classification.reader import Reader, build_reader
-from asr.classification.table import Fault, ItemTable, read_table
+from asr.classification.table import Fault, Item, ItemTable, read_table
 from asr.errors import AsrError, DataError
 
 log = logging.getLogger("asr")
@@ -44,8 +45,15 @@ class Prepared:
     train: Part
     dev: Part
     class_weights: torch.Tensor | None
-    fingerprint: str
-    """SHA-256 over the training items' ids, inputs and labels as the table has them."""
+
+    def fingerprint(self, part: Part) -> str:
+        """SHA-256 over a part's items: their ids, texts or names of files, labels and lengths."""
+        digest = hashlib.sha256()
+        for item, length in zip(part.table.items, part.lengths):
+            inputs = [value if source.kind == "text" else os.path.basename(value)
+                      for source, value in zip(self.config.inputs, item.sources)]
+            digest.update("\t".join([item.id, *inputs, item.label or "", str(length)]).encode() + b"\n")
+        return digest.hexdigest()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Prepared:
         """Itself: averaging copies the task, and must not copy the items with it."""
@@ -65,11 +73,11 @@ def prepare(config: ClassifyConfig, train: str | Path, dev: str | Path | None, s
         raise DataError(f"{train}: all {len(table)} items are of one class, {labels[0]!r}; there is nothing to tell apart")
     dev_table = None if dev is None else read_table(dev, config, labels, skip_bad=skip_bad)
     if dev_table is not None:
-        seen = {(item.id, item.sources) for item in table.items}
-        shared = [item.id for item in dev_table.items if (item.id, item.sources) in seen]
+        seen = {_identity(item, config): item.where for item in table.items}
+        shared = [item for item in dev_table.items if _identity(item, config) in seen]
         if shared:
-            raise DataError(f"{train} and {dev} share {len(shared)} items (first: {shared[0]}); dev decides which checkpoint is "
-                            "kept, so train on none of it")
+            raise DataError(f"{train} and {dev} share {len(shared)} items (first: {shared[0].where} is "
+                            f"{seen[_identity(shared[0], config)]}); dev decides which checkpoint is kept, so train on none of it")
     readers = [build_reader(source, training=True) for source in config.inputs]
     for number, reader in enumerate(readers):
         reader.learn([item.sources[number] for item in table.items])
@@ -86,7 +94,14 @@ def prepare(config: ClassifyConfig, train: str | Path, dev: str | Path | None, s
     if lost:
         raise DataError(f"{train}: no item of class {lost[0]!r} is left to train on")
     weights = _weights(config, part.table, labels)
-    return Prepared(config, labels, readers, network, part, dev_part, weights, _fingerprint(part.table))
+    return Prepared(config, labels, readers, network, part, dev_part, weights)
+
+
+def _identity(item: Item, config: ClassifyConfig) -> tuple[str, ...]:
+    """What makes an item the one it is: its files, whatever it is called; of texts alone the name as well, for a short text may
+    rightly come twice."""
+    files = tuple(os.path.realpath(path) for source, path in zip(config.inputs, item.sources) if source.kind != "text")
+    return files or (item.id, *item.sources)
 
 
 def _read(table: ItemTable, readers: Sequence[Reader], skip_bad: bool) -> Part:
@@ -119,10 +134,3 @@ def _weights(config: ClassifyConfig, table: ItemTable, labels: Sequence[str]) ->
         return None
     counts = [sum(item.label == label for item in table.items) for label in labels]
     return torch.tensor([len(table) / (len(labels) * count) for count in counts])
-
-
-def _fingerprint(table: ItemTable) -> str:
-    digest = hashlib.sha256()
-    for item in table.items:
-        digest.update("\t".join([item.id, *item.sources, item.label or ""]).encode() + b"\n")
-    return digest.hexdigest()

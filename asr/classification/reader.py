@@ -56,6 +56,10 @@ class Reader(ABC):
     def length(self, item: np.ndarray) -> int:
         """Frames that ``make`` gives without augmentation."""
 
+    def reads_as(self, other: Reader) -> bool:
+        """Whether ``read`` answers what that of the other one does; what was fitted is a matter of ``make``."""
+        return self.config == other.config and self.shape == other.shape and self.state()[1] == other.state()[1]
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What was learned and fitted: arrays, and plain values for JSON."""
         return {}, {}

@@ -22,7 +22,7 @@ class SeriesReader(Reader):
 
     def __init__(self, config: InputConfig) -> None:
         super().__init__(config)
-        self.channels = 0
+        self.channels, self.like = 0, ""
         self.mean = self.deviation = np.zeros(0, np.float32)
 
     @property
@@ -31,9 +31,10 @@ class SeriesReader(Reader):
 
     def read(self, source: str) -> np.ndarray:
         rows = read_series(source)
-        self.channels = self.channels or rows.shape[1]
+        if not self.channels:
+            self.channels, self.like = rows.shape[1], f", as the first of them, {source}"
         if rows.shape[1] != self.channels:
-            raise DataError(f"{source}: {rows.shape[1]} channels, the training items have {self.channels}")
+            raise DataError(f"{source}: {rows.shape[1]} channels, the training items have {self.channels}{self.like}")
         return rows
 
     def fit(self, items: Iterable[np.ndarray]) -> None:
@@ -138,19 +139,27 @@ def load_array(path: Path) -> np.ndarray:
     return loaded
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _table_of_numbers(path: Path, comma: str) -> np.ndarray:
     rows: list[list[float]] = []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             for line, fields in enumerate(csv.reader(file, delimiter=comma), start=1):
-                if not any(field.strip() for field in fields):
+                if not any(field.strip() for field in fields) and len(fields) < 2:
                     continue
+                if line == 1 and "".join(fields).strip() and not any(map(_is_number, fields)):
+                    continue  # a header
                 try:
                     row = [float(field) for field in fields]
                 except ValueError as error:
-                    if line == 1:
-                        continue  # a header
-                    raise DataError(f"{path}:{line}: {error}") from None
+                    raise DataError(f"{path}:{line}: {error}{' (a header has no number in it)' * (line == 1)}") from None
                 if rows and len(row) != len(rows[0]):
                     raise DataError(f"{path}:{line}: {len(row)} numbers, the rows before have {len(rows[0])}")
                 rows.append(row)

@@ -103,7 +103,7 @@ def read_table(path: str | Path, config: ClassifyConfig, labels: Sequence[str] |
         skip_bad: leave faulty items out and count them.
 
     Raises UsageError for a table that is absent or lacks a column, DataError with every faulty item: an id that came before, a
-    label that is empty or unknown, an input that is empty or absent.
+    label that is empty or unknown, a name with a tab or the end of a line in it, an input that is empty or absent.
     """
     path = Path(path)
     header, rows = read_columns(path)
@@ -169,6 +169,10 @@ def _faults(items: Sequence[Item], config: ClassifyConfig, labels: Sequence[str]
                 yield Fault(item, f"no {config.table.label}")
         elif labels is not None and item.label not in known:
             yield Fault(item, _unknown(item.label, labels))
+        written = [(config.table.id, item.id), (config.table.group, item.group)] + [(config.table.label, item.label)] * need_labels
+        for name, text in written:
+            if text and any(mark in text for mark in "\t\r\n"):
+                yield Fault(item, f"a tab or the end of a line in {name} {text!r}, which a table of predictions cannot hold")
         for source, value in zip(config.inputs, item.sources):
             if not value:
                 yield Fault(item, f"empty {source.source}")

@@ -26,6 +26,8 @@ class ClassifyTask(Task):
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path) -> None:
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)
         self.prepared = prepared
+        self.trained_on = {name: f"{len(part.table)} items ({prepared.fingerprint(part)[:12]})"
+                           for name, part in (("train", prepared.train), ("dev", prepared.dev))}
         self.has_dev = prepared.dev is not prepared.train
         self.begin_measuring()
 

@@ -53,6 +53,6 @@ def train(config: ClassifyConfig, train_table: str | Path, dev_table: str | Path
 
 def _save(task: ClassifyTask, notes: dict[str, str], path: Path) -> None:
     prepared = task.prepared
-    notes |= {"training_data": prepared.fingerprint, "training_items": str(len(prepared.train.table)),
+    notes |= {"training_data": prepared.fingerprint(prepared.train), "training_items": str(len(prepared.train.table)),
               "skipped": str(prepared.train.table.skipped), "parameters": str(parameters(task.network))}
     save_classifier(path, prepared.network, prepared.config, prepared.labels, prepared.readers, notes)

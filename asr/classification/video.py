@@ -28,6 +28,7 @@ class VideoReader(Reader):
     def __init__(self, config: InputConfig) -> None:
         super().__init__(config)
         self.size: tuple[int, int] | None = config.video.size
+        self.like = ""
         self.channels = 1 if config.video.colour == "gray" else 3
         self.mean = self.deviation = np.zeros(0, np.float32)
 
@@ -40,10 +41,10 @@ class VideoReader(Reader):
     def read(self, source: str) -> np.ndarray:
         clip = read_clip(source, self.config.video)
         if self.size is None:
-            self.size = clip.shape[1:3]
+            self.size, self.like = clip.shape[1:3], f", as the first of them, {source}"
         if clip.shape[1:3] != self.size:
             raise DataError(f"{source}: frames of {clip.shape[1]} x {clip.shape[2]} pixels, the clips of training have "
-                            f"{self.size[0]} x {self.size[1]}; bring all to one size with video.size: [height, width]")
+                            f"{self.size[0]} x {self.size[1]}{self.like}; bring all to one size with video.size: [height, width]")
         return clip
 
     def fit(self, items: Iterable[np.ndarray]) -> None:

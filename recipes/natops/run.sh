@@ -34,7 +34,7 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/natops data=data/natops exp=exp/natops/${exp_tag:+${exp_tag}_}
-with_dev=()
+all_sets=(natops japanese_vowels) own_systems=(transformer) with_dev=()
 . recipes/utils/classify.sh
 
 # system SET SYSTEM: both sets have the one configuration.

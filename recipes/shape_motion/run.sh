@@ -30,6 +30,8 @@ read -r -a systems <<<"$systems"
 read -r -a clips <<<"$clips"
 read -r -a seeds <<<"${seeds:-$seed}"
 train_options "$set"
+check_names --systems "${systems[*]}" "cnn low raw cascade parallel gated bilinear"
+[ ${#clips[@]} -eq 3 ] || die "--clips ${clips[*]}: how many of train, dev and test, three numbers"
 
 # The configuration of a system, and what it changes there.
 system() {

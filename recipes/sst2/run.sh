@@ -40,7 +40,7 @@ set=""
 
 . "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"
 here=recipes/sst2 data=data/sst2 exp=exp/sst2/${exp_tag:+${exp_tag}_}
-with_dev=(sst2)
+all_sets=(sst2 trec) own_systems=(bag) with_dev=(sst2)
 . recipes/utils/classify.sh
 
 # system SET SYSTEM: each set has a configuration of its own; the bag is the same for both.

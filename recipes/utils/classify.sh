@@ -2,6 +2,8 @@
 # Stages 2 to 5 of a recipe that classifies the items of several sets: sourced after recipe.sh. It uses their options sets, systems,
 # folds, seed, seeds, together, set, and
 #
+#   all_sets            array of the sets there are
+#   own_systems         array of the systems there are beside cnn, rnn, cascade and the fusions
 #   data, exp           the folder of the sets' tables, and the beginning of the names of runs
 #   with_dev            array of the sets with a dev table, on which weights are chosen; of the others the last epochs are averaged,
 #                       and settings are chosen on five folds of the training items
@@ -11,6 +13,10 @@ read -r -a sets <<<"$sets"
 read -r -a systems <<<"$systems"
 read -r -a seeds <<<"${seeds:-$seed}"
 train_options "$set"
+fusions=$(python -c 'from typing import get_args; from asr.config import FusionConfig as F
+print(*get_args(F.model_fields["kind"].annotation))')
+check_names --sets "${sets[*]}" "${all_sets[*]}"
+check_names --systems "${systems[*]}" "cnn rnn cascade ${own_systems[*]-} $fusions"
 case $folds in
   yes | no) ;;
   *) die "--folds $folds: choose yes or no" ;;

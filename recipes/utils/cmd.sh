@@ -156,7 +156,7 @@ _judge() {
 # decode_jobs N --model M --data DIR --out OUT [options of asr decode but --tune]: `asr decode` as N jobs, each with its part of the
 # data; OUT holds what one would have written. Parts are of whole speakers, so there are no more jobs than speakers.
 decode_jobs() {
-  local count=$1 data="" out="" options=() speakers
+  local count=$1 data="" out="" options=() speakers number parts=()
   shift
   while [ $# -gt 0 ]; do
     case $1 in
@@ -168,13 +168,15 @@ decode_jobs() {
   done
   speakers=$(cut -d ' ' -f 2- "$data/utt2spk" | sort -u | wc -l)
   [ "$count" -le "$speakers" ] || { log "$data has $speakers speaker(s): $((speakers)) job(s), not $count"; count=$((speakers)); }
+  rm -rf "${out:?}"/split[0-9]* "$out/part"  # what a run that failed has left, of this many jobs or of others
   if [ "$count" -eq 1 ]; then
     $cmd "$out/log/decode.log" asr decode "${options[@]}" --data "$data" --out "$out"
     return
   fi
   asr data split "$data" --out "$out/split$count" --parts "$count"
   $cmd JOB=1:"$count" "$out/log/decode.JOB.log" asr decode "${options[@]}" --data "$out/split$count/JOB" --out "$out/part/JOB"
-  python "$root/recipes/utils/join_decoded.py" --data "$data" --out "$out" "$out"/part/*
+  for ((number = 1; number <= count; number++)); do parts+=("$out/part/$number"); done
+  python "$root/recipes/utils/join_decoded.py" --data "$data" --out "$out" "${parts[@]}"
   rm -rf "$out/split$count" "$out/part"
 }
 

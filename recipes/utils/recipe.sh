@@ -11,6 +11,7 @@
 #   log "what happens"                       a line with the time, on standard error
 #   if begin 2 "training"; then ... fi       true if stage 2 is among --stage .. --stop-stage
 #   die "what is wrong and what to do"       ends the recipe
+#   check_names --systems "$systems" "a b"   ends it where one of the names is not among those that are known
 #   train_options "a.b=1 c=2"                the array train_options: --resume, and --set for each of these
 #   $cmd JOB=1:4 exp/log/x.JOB.log COMMAND ...    commands as jobs, here or on a cluster; decode_jobs N ...: see cmd.sh
 #   fetch URL FILE [SUM], unpack ARCHIVE FOLDER    download (resumed where an earlier one stopped) and unpack; see fetch.sh
@@ -27,7 +28,16 @@ die() {
   exit 1
 }
 
+# check_names --systems "NAMES" "KNOWN": ends the recipe where one is not among the known ones, before any work
+check_names() {
+  local name
+  for name in $2; do
+    case " $3 " in *" $name "*) ;; *) die "$1: there is no $name; choose among $3" ;; esac
+  done
+}
+
 : "${stage:?a recipe sets stage=N before it sources recipe.sh}" "${stop_stage:?a recipe sets stop_stage=M, its last stage}"
+[ "$stage" -le "$stop_stage" ] || _wrong_use "--stage $stage is after --stop-stage $stop_stage: nothing would be run"
 current=""
 begin() {
   if [ "$1" -lt "$stage" ] || [ "$1" -gt "$stop_stage" ]; then return 1; fi

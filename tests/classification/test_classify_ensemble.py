@@ -12,10 +12,12 @@ from classification.made import SERIES, SMALL, TEXT, TIME, make_series, make_tex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.classification import ensemble
 from asr.classification.dataset import ItemExample, collate
-from asr.classification.ensemble import load_ensemble
+from asr.classification.ensemble import in_batches, load_ensemble
 from asr.classification.evaluation import evaluate, predict
 from asr.classification.model import load_classifier
+from asr.classification.text import TextReader
 from asr.errors import DataError, ModelError, UsageError
 
 # Two ways to read a text: one takes punctuation away first, so that of "?!" no word is left; for the other it is a word.
@@ -83,6 +85,43 @@ def test_what_one_member_cannot_read_is_in_no_result(made, tmp_path):
         assert found.ids == ["x", "z"]
         alone = [predict([model], ["a fine film", "dull"], device="cpu").probabilities for model in models]
         np.testing.assert_allclose(found.probabilities, (alone[0] + alone[1]) / 2, rtol=0, atol=1e-6)
+
+
+def test_what_members_read_alike_is_read_once(made, monkeypatch):
+    """Two models of one vocabulary and one of another way to read, in any order; one more that learned other words."""
+    read = []
+    plainly = TextReader.read
+    monkeypatch.setattr(TextReader, "read", lambda self, source: (read.append((self, source)), plainly(self, source))[1])
+    texts = ["a fine film", "dull"]
+    for names, times in ((["plain", "third"], 1), (["plain", "blanks", "third"], 2), (["plain"], 1)):
+        read.clear()
+        predict([made[name] for name in names], texts, device="cpu")
+        assert sorted(source for _, source in read) == sorted(texts * times)
+    one, other = load_classifier(made["plain"]).readers[0], load_classifier(made["third"]).readers[0]
+    assert one.reads_as(other)
+    other.vocabulary = type(other.vocabulary)(["film"], other.config.text)
+    assert not one.reads_as(other)
+
+
+def test_a_batch_is_bounded_by_its_padded_size_and_the_answers_stay(made, monkeypatch):
+    def of(frames: int, width: int = 128) -> tuple[ItemExample, ...]:
+        return (ItemExample(str(frames), (np.zeros((frames, width), np.float32),), -1),)
+
+    def sizes(lengths: list[int], width: int = 128) -> list[list[int]]:
+        return [[len(item[0].inputs[0]) for item in batch] for batch in in_batches(of(length, width) for length in lengths)]
+
+    assert [len(batch) for batch in sizes([3] * 130)] == [64, 64, 2]
+    monkeypatch.setattr(ensemble, "BATCH_VALUES", 128 * 100)
+    assert sizes([10, 10, 40, 30, 500, 10, 10, 90, 20]) == [[10, 10], [40, 30], [500], [10, 10], [90], [20]]
+    assert sizes([50, 50, 50], 2) == [[50, 50, 50]] and sizes([50, 50, 50], 256) == [[50], [50], [50]]  # narrow frames: 64
+    assert sizes([]) == []
+    texts = ["a fine film", "never " * 150, "dull", "a film", "a " * 90, "fine"]
+    models = [made["plain"], made["blanks"]]
+    cut = predict(models, texts, device="cpu")
+    monkeypatch.undo()
+    whole = predict(models, texts, device="cpu")
+    assert cut.ids == whole.ids
+    np.testing.assert_allclose(cut.probabilities, whole.probabilities, rtol=0, atol=1e-6)
 
 
 def test_models_that_cannot_decide_together(made, tmp_path):

@@ -102,6 +102,12 @@ def test_predictions_as_a_file(tmp_path):
     assert read.predicted == ["a", "b"] and read.numbers == ([0, 0], [0, 1])
 
 
+def test_only_the_end_of_a_line_ends_a_row_of_predictions(tmp_path):
+    ids = ["one\u2028line", "another\x0bone\x85"]
+    Predictions(ids, ("a", "b"), np.array([[0.2, 0.8], [1, 0]])).write(tmp_path / "p.tsv")
+    assert read_predictions(tmp_path / "p.tsv").ids == ids
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("", "not a table of predictions"), ("id\tlabel\n", "not a table of predictions"),
     ("id\tgroup\tlabel\tpredicted\tp:a\nx\t\ta\ta\n", "p.tsv:2: 4 fields, the header has 5"),

@@ -89,7 +89,8 @@ def test_clips_of_different_sizes_are_named_and_resized_only_where_that_is_said(
     np.save(tmp_path / "b.npy", FRAMES[:, :8])
     as_they_are = reader("video")
     as_they_are.read(str(tmp_path / "a.npy"))
-    with pytest.raises(DataError, match=r"b.npy: frames of 8 x 10 pixels, the clips of training have 12 x 10; .* video.size"):
+    with pytest.raises(DataError, match=r"b.npy: frames of 8 x 10 pixels, the clips of training have 12 x 10, "
+                                        r"as the first of them, .*a\.npy; .* video.size"):
         as_they_are.read(str(tmp_path / "b.npy"))
     assert reader("video", size=[6, 6]).read(str(tmp_path / "b.npy")).shape == (5, 6, 6, 1)
     folder = write_pictures(tmp_path / "mixed", FRAMES)
@@ -165,6 +166,8 @@ def test_a_single_channel(tmp_path):
 @pytest.mark.parametrize(("name", "content", "why"), [
     ("a.csv", "x,y\n1,2\n3,?\n", "a.csv:3: could not convert"),
     ("b.tsv", "1\t2\n3\n", "b.tsv:2: 1 numbers, the rows before have 2"),
+    ("h.csv", ",2\n3,4\n", "h.csv:1: could not convert.*a header has no number in it"), ("i.csv", "x,y\n,\n3,4\n", "i.csv:2: "),
+    ("j.csv", ",\n3,4\n", "j.csv:1: could not convert"),
     ("c.csv", "x,y\n", "no rows in it"), ("d.csv", "1,nan\n", "not a finite number at time 0, channel 1"),
     ("e.txt", "1", r"a series is a \.npy, \.csv or \.tsv"), ("f.csv", b"\xff\xfe", "f.csv: cannot read"),
     ("g.npy", b"", "g.npy: cannot read"),
@@ -180,7 +183,7 @@ def test_another_number_of_channels(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros((4, 3)))
     series = reader("series")
     series.read(str(tmp_path / "a.npy"))
-    with pytest.raises(DataError, match="b.npy: 3 channels, the training items have 2"):
+    with pytest.raises(DataError, match=r"b.npy: 3 channels, the training items have 2, as the first of them, .*a\.npy"):
         series.read(str(tmp_path / "b.npy"))
 
 

@@ -51,6 +51,20 @@ def test_every_faulty_item_is_named_at_once(tmp_path):
     assert [item.id for item in table.items] == ["a"] and table.skipped == 5
 
 
+def test_names_that_would_break_a_table_of_predictions(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('id,text,label,group\n"a\tb",ok,x,g\nc,ok,"x\ny",g\nd,ok,x,"g\r\nh"\ne,o\tk,x,g\u2028i\n', encoding="utf-8",
+                    newline="")
+    with pytest.raises(DataError) as caught:
+        read_table(path, TEXTS)
+    said = str(caught.value)
+    for expected in ("3 of 4 items cannot be used", r"a tab or the end of a line in id 'a\tb'", r"in label 'x\ny'",
+                     r"in group 'g\r\nh'"):
+        assert expected in said
+    assert [item.id for item in read_table(path, TEXTS, skip_bad=True).items] == ["e"]
+    assert len(read_table(path, TEXTS, need_labels=False, skip_bad=True)) == 2  # where labels are left aside, so are their faults
+
+
 def test_files_that_are_not_there(tmp_path):
     path = write_rows(tmp_path / "t.tsv", "id path label", [["a", "no.npy", "x"]])
     with pytest.raises(DataError, match=rf"t.tsv:2: a: no such file: {tmp_path}/no.npy"):

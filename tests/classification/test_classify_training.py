@@ -16,6 +16,7 @@ from asr.classification.dataset import collate
 from asr.classification.evaluation import evaluate, predict
 from asr.classification.model import load_classifier
 from asr.classification.preparation import prepare
+from asr.classification.task import ClassifyTask
 from asr.classification.training import train
 from asr.errors import ConfigError, DataError, ModelError, UsageError
 from asr.models.storage import load_model
@@ -200,7 +201,7 @@ def test_what_cannot_be_learned_from(tables, tmp_path):
     one = write_rows(tmp_path / "one.tsv", "id text label", [["a", "x", "same"], ["b", "y", "same"]])
     with pytest.raises(DataError, match="of one class, 'same'"):
         prepare(settings(*TEXT), one, None)
-    with pytest.raises(DataError, match=r"share 24 items \(first: t0\)"):
+    with pytest.raises(DataError, match=r"share 24 items \(first: .*texts.tsv:2 is .*texts.tsv:2\)"):
         prepare(settings(*TEXT), tables["text"], tables["text"])
     other = write_rows(tmp_path / "dev.tsv", "id text label", [["z", "fine film", "prais"]])
     with pytest.raises(DataError, match=r"dev.tsv:2: z: unknown 'prais'.*did you mean 'praise'"):
@@ -208,6 +209,36 @@ def test_what_cannot_be_learned_from(tables, tmp_path):
     lost = write_rows(tmp_path / "lost.tsv", "id text label", [["a", "x", "p"], ["b", "!", "p"], ["c", "  ", "q"]])
     with pytest.raises(DataError, match="empty text"):
         prepare(settings(*TEXT), lost, None)
+
+
+@pytest.mark.parametrize("with_ids", [False, True])
+def test_a_file_of_train_is_found_in_dev_whatever_it_is_called(tables, tmp_path, with_ids):
+    header, *rows = [line.split("\t") for line in tables["series"].read_text().splitlines()]
+    dev = tables["series"].parent / f"dev{with_ids}.tsv"
+    first = 0 if with_ids else 1
+    write_rows(dev, " ".join(header[first:]), [[f"d{number}", f"items/../{row[1]}", *row[2:]][first:]
+                                               for number, row in enumerate(rows[:4][::-1])])
+    with pytest.raises(DataError, match=rf"share 4 items \(first: {dev}:2 is .*series.tsv:5\)"):
+        prepare(settings(*SERIES), tables["series"], dev)
+
+
+def test_a_text_may_come_twice_and_an_item_of_two_inputs_is_both_of_its_files(tables, tmp_path):
+    rows = [[f"d{number}", "a bad film , so", ("blame", "praise")[number]] for number in range(2)]
+    assert len(prepare(settings(*TEXT), tables["text"], write_rows(tmp_path / "dev.tsv", "id text label", rows)).dev.table) == 2
+    two = settings("inputs=[{kind: series}, {kind: series, column: of}]", *TIME, *SMALL, PARALLEL, "model.fusion.level=utterance")
+    folder = tables["series"].parent
+    parts = [write_rows(folder / f"two{part}.tsv", "path of label", [[f"items/{number + part}.npy", "items/0.npy", str(number)]
+                                                                     for number in (2, 4)]) for part in (0, 1)]
+    assert len(prepare(two, *parts).dev.table) == 2
+
+
+def test_the_first_item_is_named_where_others_have_other_channels(tables, tmp_path):
+    items = tables["series"].parent / "items"
+    np.save(tmp_path / "odd.npy", np.zeros((5, 3)))
+    train = write_rows(tmp_path / "t.tsv", "path label", [["odd.npy", "falls"], ["odd.npy", "rises"], [f"{items}/0.npy", "falls"]])
+    dev = write_rows(tmp_path / "d.tsv", "path label", [[f"{items}/1.npy", "rises"]])
+    with pytest.raises(DataError, match=r"d.tsv:2: .* 2 channels, the training items have 3, as the first of them, .*odd\.npy"):
+        prepare(settings(*SERIES), train, dev, skip_bad=True)
 
 
 def test_a_text_without_a_word(text_model):
@@ -246,3 +277,22 @@ def test_a_bag_of_words_needs_a_projection_and_nothing_else(tables, tmp_path):
     chances = predict(model, ["film fine a", "a fine film"], device="cpu").probabilities
     assert chances[0, 1] > 0.5 < chances[1, 1]
     assert load_classifier(model).network.classifier.encoder.context.rnn is None
+
+
+def test_a_run_is_not_resumed_with_other_items(tables, tmp_path, monkeypatch):
+    """Wherever they lie: a folder may move."""
+    def stopped(self, batch, index):
+        if self.batches == 2:
+            raise RuntimeError("killed")
+        return original(self, batch, index)
+
+    original, config = ClassifyTask.training_step, settings(*TEXT, "training.checkpoint_steps=1")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(ClassifyTask, "training_step", stopped)
+        train(config, tables["text"], None, tmp_path / "exp", device="cpu")
+    moved = tmp_path / "moved.tsv"
+    moved.write_text(tables["text"].read_text().replace("film", "song"))
+    with pytest.raises(ConfigError, match=r"other data.*; train was '24 items \(\w{12}\)', is '24 items .*choose another --exp"):
+        train(config, moved, None, tmp_path / "exp", resume=True, device="cpu")
+    shutil.copy(tables["text"], moved)
+    assert train(config, moved, None, tmp_path / "exp", resume=True, device="cpu").exists()

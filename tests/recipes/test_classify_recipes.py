@@ -242,6 +242,19 @@ def test_the_recipe_shape_motion_from_nothing_to_table(tmp_path):
     assert (project.root / "exp/shape_motion/parallel_seed1/eval_test/confusion.png").is_file()
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["natops", "--systems", "cnn rnm"], "--systems: there is no rnm; choose among cnn rnn cascade transformer concat sum"),
+    (["natops", "--sets", "sst2"], "--sets: there is no sst2; choose among natops japanese_vowels"),
+    (["sst2", "--systems", "bag transformer"], "--systems: there is no transformer"),
+    (["shape_motion", "--systems", "cnn film"], "--systems: there is no film"),
+    (["shape_motion", "--clips", "10 10"], "--clips 10 10: how many of train, dev and test, three numbers")])
+def test_names_are_checked_before_any_work(tmp_path, arguments, said):
+    project = ProjectCopy(tmp_path)
+    done = project.run(*arguments)
+    assert done.returncode == 1 and said in done.stderr and "stage" not in done.stderr
+    assert not (project.root / "data").exists()
+
+
 # -------------------------------------------------------------------------------------------------------- tables
 
 

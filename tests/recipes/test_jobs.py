@@ -36,6 +36,7 @@ while [ $# -gt 0 ]; do
   case $1 in --data) data=$2 ;; --out) out=$2 ;; esac
   shift
 done
+[ "${{BROKEN-}}" != "${{data##*/}}" ] || exit 1
 mkdir -p "$out"
 cp "$data/text" "$out/text"
 awk '{{ print $1, 1, "0.100", "0.200", $2, "1.000" }}' "$data/text" >"$out/words.ctm"
@@ -165,6 +166,16 @@ def test_decoding_in_jobs_leaves_what_one_would_have_left(bash, tmp_path, data, 
     assert (notes["utterances"], notes["decoded"]) == (6, 6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decode.json", "log", "text", "words.ctm"]
     assert len([*(tmp_path / "out/log").iterdir()]) == min(count, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_failed_decoding_is_repeated_with_another_number_of_jobs(bash, tmp_path, data, count):
+    assert bash("decode_jobs 3 --model m --data data --out out", BROKEN="2").returncode == 1
+    assert sorted(path.name for path in (tmp_path / "out/part").iterdir()) == ["1", "3"]
+    done = bash(f"decode_jobs {count} --model m --data data --out out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/text").read_text() == (data / "text").read_text()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decode.json", "log", "text", "words.ctm"]
 
 
 def test_parts_that_are_not_whole_are_not_joined(bash, tmp_path, data):
