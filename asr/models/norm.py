@@ -46,10 +46,13 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
 
 
 class PackedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of packed frames (N, D), which are all real; over the frames of all processes that share the batch."""
+    """Batch normalisation of packed frames (N, D), which are all real; over the frames of all processes that share the batch.
+
+    A single frame is its own mean, as in `MaskedBatchNorm2d`; torch has an error for it.
+    """
 
     def forward(self, frames: Tensor) -> Tensor:
-        if not self.training or _shared is None:
+        if not self.training or (_shared is None and len(frames) != 1):
             return super().forward(frames)
         return _training_step(self, frames[:, :, None, None], frames.new_ones(len(frames), 1, 1, 1)).flatten(1)
 

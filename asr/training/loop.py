@@ -26,7 +26,7 @@ from asr.errors import AsrError, ConfigError, UsageError
 from asr.system import choose_threads, crowding, environment, keep_freed_memory, usable_cores, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
-from asr.training.processes import agreed, first, gathered, place, restarted, together, trainer_options
+from asr.training.processes import agreed, first, gathered, place, restarted, stoppable, together, trainer_options
 from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
 from asr.training.task import Task
 
@@ -61,9 +61,11 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device,
     ``resume`` a run that was stopped at any point goes on from its last checkpoint and ends with the bits of one that was not; a
     finished run is left as it is. Started by torchrun, the run is that of all its processes: the first writes the files, each
     trains on its share of every batch, and dev is measured once, in parts. Raises UsageError when ``exp`` holds a run and
-    ``resume`` is not asked for, or another process is at it; ConfigError when it was begun with another configuration; AsrError
-    when a process is lost.
+    ``resume`` is not asked for, or another process is at it; ConfigError when it was begun with another configuration or other
+    data; AsrError when a process is lost. SIGTERM ends the process with status 143, KeyboardInterrupt goes on to the caller.
     """
+    if config.training.precision == "16" and device.type == "cpu":
+        raise ConfigError("training.precision: 16 is for CUDA; take bf16 or 32")
     exp = Path(exp)
     model_path = exp / "model.safetensors"
     with contextlib.ExitStack() as held:
@@ -78,7 +80,7 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device,
 
         if agreed(finished):
             return model_path
-        with _logging(exp / "train.log"):
+        with _logging(exp / "train.log"), stoppable():
             started, worked = time.monotonic(), time.process_time()
             torch.set_num_threads(choose_threads(config.training.threads, config.training.workers))
             keep_freed_memory()
@@ -104,14 +106,28 @@ def _fit(config: RunConfig, task: Task, data: TaskData, exp: Path, device: torch
     checkpoint = exp / "checkpoints" / "resume.ckpt"
     resumed = agreed(checkpoint.exists)
     if resumed:
+        agreed(lambda: _same_data(checkpoint, task))
         log.info("resuming from %s", checkpoint)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint if resumed else None, weights_only=True)
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None  # Lightning has made an exit of it, with the status of a failure
     notes = _settle(config, task, data, report, exp, device)
     if first():
         draw_curves(report.rows, task, exp / "curves.png")
         save(task, notes, exp / "model.safetensors")
+
+
+def _same_data(checkpoint: Path, task: Task) -> None:
+    """Raise ConfigError when the run to resume was begun with other data: its batches and the meaning of its outputs are theirs."""
+    begun = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True).get("data")
+    if begun is None:
+        log.warning("%s does not say which data it was begun with: whether they are the same cannot be told", checkpoint)
+    elif changed := sorted(_differences(begun, task.trained_on)):
+        raise ConfigError(f"{checkpoint.parent.parent}: was begun with other data, and cannot be resumed with these: "
+                          f"{'; '.join(changed)}; give the data it was begun with, or choose another --exp")
 
 
 def _compare(task: Task, data: TaskData) -> None:

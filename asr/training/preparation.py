@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,18 @@ class Part:
     def hours(self) -> float:
         return sum(self.durations) / 3600
 
+    def __str__(self) -> str:
+        return f"{len(self.durations)} utterances, {self.hours:.3f} h ({self.fingerprint[:12]})"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the utterances' ids, speakers, transcripts, spans and durations."""
+        digest = hashlib.sha256()
+        for utterance, duration in zip(self.data.utterances, self.durations):
+            digest.update(f"{utterance.id}\t{utterance.speaker}\t{self.texts[utterance.id]}\t"
+                          f"{utterance.start}\t{utterance.end}\t{duration}\n".encode())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -55,8 +68,6 @@ class Prepared:
     network: Crnn
     train: Part
     dev: Part
-    fingerprint: str
-    """SHA-256 over the training utterances' ids, speakers, transcripts and spans."""
     has_dev: bool = True
     """False where ``dev`` is some of ``train``, to look at and to choose nothing by."""
 
@@ -95,8 +106,7 @@ def prepare(config: Config, train_dir: str | Path, dev_dir: str | Path | None, a
         dev_part = _part(dev, dev_texts, tokenizer, frontend, network, config, 1.0, "dev")
     if config.features.cmvn == "global":
         frontend.set_global(_global_stats(train_part, frontend, config))
-    return Prepared(config, tokenizer, frontend, network, train_part, dev_part, _fingerprint(train_part),
-                    dev_dir is not None)
+    return Prepared(config, tokenizer, frontend, network, train_part, dev_part, dev_dir is not None)
 
 
 def _load(path: str | Path, config: Config, allow_pipes: bool) -> DataDir:
@@ -128,9 +138,11 @@ def _part(data: DataDir, texts: dict[str, str], tokenizer: Tokenizer, frontend: 
     targets = {key: tokenizer.encode(text) for key, text in texts.items()}
     durations = {utterance.id: data.duration(utterance) for utterance in data.utterances}
     samples = torch.tensor([int(durations[key] / fastest * config.features.sample_rate) for key in texts])
-    made = network.output_lengths(frontend.num_frames(samples))
+    made = dict(zip(texts, network.output_lengths(frontend.num_frames(samples)).tolist()))
     # For dev nothing is dropped: a transcript that cannot fit its audio counts as errors, as it would in a test.
-    short = untrainable(targets, dict(zip(texts, made.tolist()))) if name == "training" else []
+    short = []
+    if name == "training":  # no labels fit into no frame, but a step of nothing else would have nothing to learn
+        short = untrainable(targets, made) + [(key, 0, 1) for key in sorted(made) if not made[key] and not targets[key]]
     for key, frames, needed in short:
         log.warning("%s: dropped from training: %d output frames, its %d labels need %d", key, frames, len(targets[key]), needed)
     if short:
@@ -163,11 +175,3 @@ def _global_stats(part: Part, frontend: FrontEnd, config: Config) -> CmvnStats:
             log.info("global CMVN from %.1f of %.1f hours", seconds / 3600, part.hours)
             break
     return stats
-
-
-def _fingerprint(part: Part) -> str:
-    digest = hashlib.sha256()
-    for utterance in part.data.utterances:
-        digest.update(f"{utterance.id}\t{utterance.speaker}\t{part.texts[utterance.id]}\t"
-                      f"{utterance.start}\t{utterance.end}\n".encode())
-    return digest.hexdigest()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,11 +20,14 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from asr.errors import AsrError, UsageError
 
+log = logging.getLogger("asr")
+
 Found = TypeVar("Found")
 
 TIMEOUT_S = 1800.0
 """How long a process waits for another before the run ends; ``ASR_PROCESS_TIMEOUT`` in seconds takes its place."""
-GO_ON = "the same command with --resume goes on from the last checkpoint (torchrun --max-restarts N does so by itself)"
+GO_ON = "the same command with --resume goes on from the last checkpoint"
+BY_ITSELF = " (torchrun --max-restarts N does so by itself)"
 
 
 def place() -> tuple[int, int]:
@@ -72,7 +77,7 @@ def together(device: torch.device) -> Iterator[torch.device]:
             raise
         number, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
         raise AsrError(f"process {number} of {count} lost another one, or waited {seconds:g} s for it "
-                       f"({str(error).splitlines()[0]}); {GO_ON}") from None
+                       f"({str(error).splitlines()[0]}); {GO_ON}{BY_ITSELF}") from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -148,17 +153,35 @@ class Processes(DDPStrategy):
 
     def on_train_start(self) -> None:
         super().on_train_start()
-        # What torchrun sends to those that are left when one is lost. Lightning's own handler would ask the lost one first; a
-        # checkpoint is whole at any time, so nothing is lost by ending at once, whatever this process waits for.
+        # What torchrun sends to those that are left when one is lost. Lightning has put a handler of its own before ours, which
+        # would ask the lost one first.
         signal.signal(signal.SIGTERM, _end)
 
     def validation_step(self, *given: Any, **more: Any) -> Any:
         return super().validation_step(*given, **more) if given[0].counts else None
 
 
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Within it SIGTERM ends the process at once: a checkpoint is whole at any time, so nothing is lost by that, whatever the
+    process waits for. Of that, and of a KeyboardInterrupt on its way out, a line says how to go on."""
+    if threading.current_thread() is not threading.main_thread():  # signals go to no other one
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.warning("interrupted; %s", GO_ON)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
 def _end(*_: Any) -> None:
     number, count = place()
-    os.write(2, f"asr: process {number} of {count} was told to stop; {GO_ON}\n".encode())
+    which, by_itself = (f"process {number} of {count} was ", BY_ITSELF) if count > 1 else ("", "")
+    os.write(2, f"asr: {which}told to stop; {GO_ON}{by_itself}\n".encode())
     os._exit(128 + signal.SIGTERM)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from asr.models.storage import save_tensors
 from asr.system import atomic_path, write_text
@@ -93,12 +93,19 @@ class Report(Callback):
 class ResumeCheckpoint(Checkpoint):
     """`checkpoints/resume.ckpt`: replaced whole every so many steps, and after each epoch.
 
-    A subclass of Lightning's Checkpoint, so it runs after every other callback and saves what they have settled.
+    A subclass of Lightning's Checkpoint, so it runs after every other callback and saves what they have settled. Never written
+    between the batches of one step (`training.accumulate`): their gradients are not in it.
     """
 
     def __init__(self, path: Path, every_steps: int):
         self.path, self.every_steps = path, every_steps
         self.saved = -1
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.saved = trainer.global_step  # what was begun from is there already; the next batch need not end a step
+        stopping = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))
+        if any(callback.wait_count >= callback.patience for callback in stopping):
+            trainer.should_stop = True  # of a run that was killed behind its last epoch: a checkpoint does not hold this
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         if trainer.global_step % self.every_steps == 0 and trainer.global_step != self.saved and not trainer.is_last_batch:

@@ -76,7 +76,7 @@ def _with_batches(prepared: Prepared, exp: Path, device: torch.device) -> Prepar
 
 def _save(task: SpeechTask, notes: dict[str, str], path: Path) -> None:
     prepared = task.prepared
-    notes |= {"training_data": prepared.fingerprint, "training_hours": f"{prepared.train.hours:.3f}"}
+    notes |= {"training_data": prepared.train.fingerprint, "training_hours": f"{prepared.train.hours:.3f}"}
     save_model(path, task.network, prepared.frontend, prepared.config, prepared.tokenizer, notes, _timing(prepared))
 
 

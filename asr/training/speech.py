@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +30,9 @@ class SpeechTask(Task):
     def __init__(self, prepared: Prepared, total_steps: int, dump_dir: Path):
         super().__init__(prepared.network, prepared.config.seed, prepared.config.training, total_steps, dump_dir)
         self.prepared, self.config, self.has_dev = prepared, prepared.config, prepared.has_dev
+        tokens = sha256(json.dumps(prepared.tokenizer.state()).encode()).hexdigest()
+        self.trained_on = {"train": str(prepared.train), "dev": str(prepared.dev),
+                           "tokens": f"{prepared.tokenizer.vocab_size} ({tokens[:12]})"}
         self.spec_augment = SpecAugment(self.config.augment.spec_augment)
         self.hypotheses: dict[str, str] = {}
         self.dev_loss_sum, self.dev_label_sum = 0.0, 0

@@ -41,18 +41,20 @@ class Metric:
 class Task(LightningModule, ABC):
     """A network, a loss and what is measured on dev; a subclass says which.
 
-    It gives `losses`, `begin_measuring`, `validation_step` and `measured`, and names its metrics; the loop does the rest. Every
-    random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the same holding for
-    the data, a run resumed from a checkpoint takes the steps of a run that never stopped. Of several processes each takes its share
-    of a batch, and the step is that of the whole: losses are divided by the labels of all, and batch norm sees the frames of all;
-    dropout and masks are drawn from the number of the process as well. What it holds beside the network
-    should answer ``copy.deepcopy`` with itself: averaging (EMA) copies the task, and must not copy a corpus with it.
+    It gives `losses`, `begin_measuring`, `validation_step` and `measured`, and names its metrics and its data; the loop does the
+    rest. Every random number of a step is drawn from (seed, number of the batch), never from what ran before it; with the same
+    holding for the data, a run resumed from a checkpoint takes the steps of a run that never stopped. Of several processes each
+    takes its share of a batch, and the step is that of the whole: losses are divided by the labels of all, and batch norm sees the
+    frames of all; dropout and masks are drawn from the number of the process as well. What it holds beside the network should
+    answer ``copy.deepcopy`` with itself: averaging (EMA) copies the task, and must not copy a corpus with it.
     """
 
     metrics: ClassVar[dict[str, Metric]] = {}
     """What `measured` gives beside the loss, by name; `training.monitor` is one of these names, or ``loss``."""
     loss_label: ClassVar[str] = "loss"
     """The loss in words, for the curves."""
+    trained_on: dict[str, str]
+    """What the data are, by name, in words that end in a digest of what the steps depend on: a run is not resumed with others."""
     has_dev: bool = True
     """Whether dev items are others than those trained on; where they are not, they choose nothing, and the last epochs count."""
     measures: ClassVar[tuple[str, ...]]
@@ -172,7 +174,7 @@ class Task(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["task"] = {"batches": self.batches, "nonfinite_in_a_row": self.nonfinite_in_a_row,
                               "loss_sum": self.loss_sum, "loss_count": self.loss_count}
-        checkpoint["processes"] = place()[1]
+        checkpoint["processes"], checkpoint["data"] = place()[1], self.trained_on
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for name, value in checkpoint["task"].items():
@@ -196,6 +198,16 @@ class Task(LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         self.begin_measuring()
+
+    def on_train_epoch_end(self) -> None:
+        """The plateau's step: before the checkpoint of this epoch, which a resumed run goes on from."""
+        if self.training_config.schedule.name == "plateau":
+            self.lr_schedulers().step(self.trainer.callback_metrics["dev_loss"])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Lightning's own steps; the plateau's would come after the checkpoint, and not at all in an epoch that was resumed."""
+        if self.training_config.schedule.name != "plateau":
+            scheduler.step()
 
     # ------------------------------------------------------------------------------------------ optimisation
 

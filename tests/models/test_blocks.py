@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asr.config import ConvConfig, ConvLayerConfig, ModelConfig, RnnConfig, load_config
 from asr.models import build_model, summarize
 from asr.models.masking import conv_output_lengths, frame_mask
-from asr.models.norm import FrameNorm, MaskedBatchNorm2d, _MaskedBatchNorm
+from asr.models.norm import FrameNorm, MaskedBatchNorm2d, PackedBatchNorm, _MaskedBatchNorm
 
 
 @given(st.integers(0, 200), st.sampled_from([1, 3, 5, 11, 41]), st.integers(1, 4))
@@ -65,6 +65,20 @@ def test_batch_norm_sees_the_real_frames_alone():
         start += length
     loss.backward()
     torch.testing.assert_close(inputs.grad[1, :, :2], laid.grad[0, :, 7:9])
+
+
+def test_batch_norm_of_packed_frames_is_torch_batch_norm_but_takes_a_single_frame():
+    ours, theirs = PackedBatchNorm(3), torch.nn.BatchNorm1d(3)
+    frames = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(ours(frames), theirs(frames))
+    mean, variance = ours.running_mean.clone(), ours.running_var.clone()
+    single = torch.tensor([[3.0, -1.0, 8.0]], requires_grad=True)
+    output = ours(single)
+    assert torch.equal(output, torch.zeros(1, 3))  # its own mean, and a bias of zero
+    output.sum().backward()
+    torch.testing.assert_close(ours.running_mean, mean.lerp(single[0].detach(), 0.1))
+    torch.testing.assert_close(ours.running_var, 0.9 * variance)
+    assert ours.bias.grad.tolist() == [1, 1, 1] and single.grad.isfinite().all()
 
 
 def test_frame_norm_is_torch_layer_norm():

@@ -10,10 +10,13 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 from tones import RATE, make_tones
+from training.small import log
 
 from asr.config import dump_config, load_config
+from asr.corpus import DataDir
 from asr.errors import ConfigError, UsageError
 from asr.training import loop, train
 from asr.training import run as training
@@ -52,10 +55,17 @@ def result(exp):
 
 
 @pytest.fixture(scope="module")
-def whole(corpus, tmp_path_factory):
-    exp = tmp_path_factory.mktemp("whole") / "run"
-    run(corpus, exp)
-    return result(exp)
+def wholes(corpus, tmp_path_factory):
+    """Runs that were never killed, by how many batches make a step."""
+    exps = {accumulate: tmp_path_factory.mktemp("whole") / "run" for accumulate in (1, 2)}
+    for accumulate, exp in exps.items():
+        run(corpus, exp, f"training.accumulate={accumulate}")
+    return {accumulate: result(exp) for accumulate, exp in exps.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(wholes):
+    return wholes[1]
 
 
 def test_the_same_seed_gives_the_same_bits(corpus, whole, tmp_path):
@@ -81,13 +91,21 @@ def kill_at(monkeypatch, owner, method, call):
     """Make the ``call``-th call of a method end the process, as far as the code can see."""
     original, calls = getattr(owner, method), []
 
-    def dying(self, *arguments, **options):
+    def dying(*arguments, **options):
         calls.append(1)
         if len(calls) == call:
             raise Killed
-        return original(self, *arguments, **options)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(owner, method, dying)
+
+
+def killed(monkeypatch, owner, method, call, corpus, exp, *overrides):
+    """A run, resumed where there is something, that ends there."""
+    with monkeypatch.context() as patch:
+        kill_at(patch, owner, method, call)
+        with pytest.raises(Killed):
+            run(corpus, exp, *overrides, resume=True)
 
 
 STEPS = 13
@@ -96,31 +114,77 @@ PLACES = ([(SpeechTask, "training_step", call) for call in range(1, STEPS)]
           + [(Report, "_keep_best", call) for call in (1, 3)] + [(Report, "_write", call) for call in (1, 2)]
           + [(ResumeCheckpoint, "_save", call) for call in (1, 2, 3)]
           + [(ResumeCheckpoint, "on_train_epoch_end", call) for call in (1, 2, 3)])
+ACCUMULATED = ([(SpeechTask, "training_step", call) for call in range(2, 8)]
+               + [(ResumeCheckpoint, "_save", call) for call in (1, 2)])
 
 
-@pytest.mark.parametrize(("owner", "method", "call"), PLACES, ids=lambda part: getattr(part, "__name__", str(part)))
-def test_resumed_after_being_killed_anywhere_ends_in_the_same_bits(corpus, whole, tmp_path, monkeypatch, owner, method, call):
-    with monkeypatch.context() as patch:
-        kill_at(patch, owner, method, call)
-        with pytest.raises(Killed):
-            run(corpus, tmp_path / "run")
+@pytest.mark.parametrize(("owner", "method", "call", "accumulate"),
+                         [(*place, 1) for place in PLACES] + [(*place, 2) for place in ACCUMULATED],
+                         ids=lambda part: getattr(part, "__name__", str(part)))
+def test_resumed_after_being_killed_anywhere_ends_in_the_same_bits(corpus, wholes, tmp_path, monkeypatch, owner, method, call,
+                                                                   accumulate):
+    asked = f"training.accumulate={accumulate}"
+    killed(monkeypatch, owner, method, call, corpus, tmp_path / "run", asked)
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    run(corpus, tmp_path / "run", resume=True)
-    assert result(tmp_path / "run") == whole
+    run(corpus, tmp_path / "run", asked, resume=True)
+    assert result(tmp_path / "run") == wholes[accumulate]
 
 
-def test_killed_twice_and_while_finishing(corpus, whole, tmp_path, monkeypatch):
-    for owner, method, call in ((SpeechTask, "training_step", 7), (SpeechTask, "training_step", 2)):
-        with monkeypatch.context() as patch:
-            kill_at(patch, owner, method, call)
-            with pytest.raises(Killed):
-                run(corpus, tmp_path / "run", resume=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_model", lambda *_: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            run(corpus, tmp_path / "run", resume=True)
+@pytest.mark.parametrize(("accumulate", "calls"), [(1, (7, 2)), (2, (6, 2))])
+def test_killed_twice_and_while_finishing(corpus, wholes, tmp_path, monkeypatch, accumulate, calls):
+    asked = f"training.accumulate={accumulate}"
+    for call in calls:
+        killed(monkeypatch, SpeechTask, "training_step", call, corpus, tmp_path / "run", asked)
+    killed(monkeypatch, training, "save_model", 1, corpus, tmp_path / "run", asked)
+    run(corpus, tmp_path / "run", asked, resume=True)
+    assert result(tmp_path / "run") == wholes[accumulate]
+
+
+def test_a_plateau_takes_its_step_before_the_checkpoint_of_its_epoch(corpus, tmp_path, monkeypatch):
+    """Killed in the first batch of an epoch, and in its middle: the rate falls after it and the one before it all the same."""
+    asked = ["training.schedule={name: plateau, patience: 0}", "training.epochs=4"]
+    # Dev loss stays as it is; the last epochs are the best, so the model shows what became of them.
+    monkeypatch.setattr(SpeechTask, "measured", lambda self: {"loss": 1.0, "wer": 1 / (1 + self.batches), "cer": 1.0})
+    run(corpus, tmp_path / "whole", *asked)
+    assert len({row["lr"] for row in result(tmp_path / "whole")[1]}) == 3
+    for call in (7, 5):  # of six batches
+        killed(monkeypatch, SpeechTask, "training_step", call, corpus, tmp_path / "run", *asked)
+    run(corpus, tmp_path / "run", *asked, resume=True)
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def test_a_run_that_stopped_early_and_was_killed_while_finishing_trains_no_more(corpus, tmp_path, monkeypatch):
+    asked = ["training.early_stop=1", "training.epochs=5"]
+    monkeypatch.setattr(SpeechTask, "measured", lambda self: {"loss": 1.0 + self.batches, "wer": 1.0, "cer": 1.0})
+    run(corpus, tmp_path / "whole", *asked)
+    killed(monkeypatch, training, "save_model", 1, corpus, tmp_path / "run", *asked)
+    run(corpus, tmp_path / "run", *asked, resume=True)
+    assert result(tmp_path / "run") == result(tmp_path / "whole") and len(result(tmp_path / "run")[1]) == 2
+
+
+def test_a_run_is_not_resumed_with_other_data(corpus, tmp_path, monkeypatch):
+    killed(monkeypatch, SpeechTask, "training_step", 6, corpus, tmp_path / "run")
+    for part in ("train", "dev"):
+        DataDir.load(corpus / part).save(tmp_path / part)
+    for before, after in (("lo", "ol"), ("mid", "miz")):  # the same tokens, and as many others
+        for part in ("train", "dev"):
+            (tmp_path / part / "text").write_text((corpus / part / "text").read_text().replace(before, after))
+        with pytest.raises(ConfigError, match=r"run: was begun with other data, .*train was '20 utterances, 0.0\d+ h \(\w{12}\)', "
+                                              "is '20 .*; give the data it was begun with, or choose another --exp") as caught:
+            run(tmp_path, tmp_path / "run", resume=True)
+        assert ("tokens was '" in str(caught.value)) == (after == "miz") and "dev was '" in str(caught.value)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_checkpoint_that_does_not_name_its_data_goes_on_with_a_warning(corpus, whole, tmp_path, monkeypatch):
+    killed(monkeypatch, SpeechTask, "training_step", 6, corpus, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "resume.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["data"]
+    torch.save(checkpoint, path)
     run(corpus, tmp_path / "run", resume=True)
     assert result(tmp_path / "run") == whole
+    assert "resume.ckpt does not say which data it was begun with" in log(tmp_path / "run")
 
 
 def test_kill_9_of_the_real_process(corpus, whole, tmp_path):

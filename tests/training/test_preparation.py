@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tones import RATE, make_tones
 from training.small import run, settings
 
+from asr.audio import write
 from asr.corpus import DataDir
 from asr.errors import AsrError, DataError
 from asr.features.extract import extract
@@ -100,10 +102,30 @@ def test_global_statistics_are_those_of_the_training_audio(tones):
 
 
 def test_the_fingerprint_is_of_the_training_data(own):
-    first = prepare(settings(), own / "train", own / "dev").fingerprint
-    assert prepare(settings("seed=5"), own / "train", own / "dev").fingerprint == first
+    first = prepare(settings(), own / "train", own / "dev").train.fingerprint
+    assert prepare(settings("seed=5"), own / "train", own / "dev").train.fingerprint == first
     edit(own / "train" / "text", lambda key, text: "lo lo lo" if key == "s0-01-0000" else text)
-    assert prepare(settings(), own / "train", own / "dev").fingerprint != first
+    assert prepare(settings(), own / "train", own / "dev").train.fingerprint != first
+
+
+def test_the_fingerprint_is_of_the_durations_too(own):
+    """They plan the batches."""
+    first = prepare(settings(), own / "train", own / "dev").train
+    (own / "train" / "utt2dur").write_text("".join(f"{utterance.id} {duration + 0.001:.6f}\n" for utterance, duration in
+                                                   zip(first.data.utterances, first.durations)))
+    second = prepare(settings(), own / "train", own / "dev").train
+    assert second.durations != first.durations and second.fingerprint != first.fingerprint
+
+
+def test_an_utterance_without_a_frame_is_dropped_though_no_labels_fit(tmp_path, tones, caplog):
+    """A batch of nothing else would have no gradient."""
+    data = make_tones(tmp_path / "train", 4, seed=9)
+    name = data.utterances[1].id
+    write(tmp_path / "train" / "wav" / f"{name}.wav", np.zeros(RATE // 100, np.float32), RATE)
+    edit(tmp_path / "train" / "text", lambda key, text: "!" if key == name else text)
+    prepared = prepare(settings("tokenizer.normalizer=basic"), tmp_path / "train", tones / "dev")
+    assert name not in prepared.train.texts and len(prepared.train.durations) == 3
+    assert f"{name}: dropped from training: 0 output frames, its 0 labels need 1" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------ archives
@@ -157,5 +179,5 @@ def test_a_command_in_feats_scp_never_runs(archived):
 
 def test_an_archive_that_is_gone_is_named(archived):
     shutil.rmtree(archived / "train" / "features")
-    with pytest.raises(DataError, match="train/features: .*there is no features.yaml beside them"):
+    with pytest.raises(DataError, match=r"feats.scp:1: s0-01-0000: its archive cannot be read: .*: No such file.*`asr features`"):
         prepare_archived(archived)

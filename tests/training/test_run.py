@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 import yaml
+from cli.command import here
 from safetensors.torch import load_file
 from training.small import log, metrics, run, settings
 
-from asr.config import load_config
+from asr.config import dump_config, load_config
 from asr.corpus import BatchSampler, DataDir, collate
 from asr.ctc.kernels import common
 from asr.errors import ConfigError
@@ -131,6 +134,36 @@ def test_a_loss_that_cannot_be_computed_here_is_refused_before_any_work(tones, t
     with pytest.raises(ConfigError, match="training.ctc_backend=triton cannot run here: kernels need a CUDA device"):
         run(tones, tmp_path / "run", "training.ctc_backend=triton")
     assert not (tmp_path / "run").exists()
+
+
+def test_half_precision_is_refused_where_it_would_be_another_one(tones, tmp_path):
+    with pytest.raises(ConfigError, match="training.precision: 16 is for CUDA; take bf16 or 32"):
+        run(tones, tmp_path / "run", "training.precision=16")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("owner", "step"), [(SpeechTask, "training_step"), (training, "prepare")])
+@pytest.mark.parametrize(("number", "handler", "status"), [(signal.SIGTERM, signal.SIG_DFL, 143),
+                                                           (signal.SIGINT, signal.default_int_handler, 130)])
+def test_a_run_that_is_told_to_stop_says_how_to_go_on(tones, tmp_path, monkeypatch, capfd, number, handler, status, owner, step):
+    """By `kill`, and by Ctrl-C, in Lightning's hands and outside them; the exit status is the shell's for either."""
+    def told(*_):
+        os.kill(os.getpid(), number)
+
+    def ended(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(owner, step, told)
+    monkeypatch.setattr(os, "_exit", ended)
+    (tmp_path / "c.yaml").write_text(dump_config(settings()))
+    before = signal.signal(number, handler)
+    try:
+        assert here(monkeypatch, "train", "--config", tmp_path / "c.yaml", "--train", tones / "train", "--dev", tones / "dev",
+                    "--exp", tmp_path / "run", "--device", "cpu") == status
+    finally:
+        after = signal.signal(number, before)
+    assert after == handler and not (tmp_path / "run" / "model.safetensors").exists()
+    assert "; the same command with --resume goes on from the last checkpoint\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("cmvn", ["none", "speaker", "utterance"])
