@@ -62,7 +62,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def create_temporary(path: str | Path) -> tuple[str, int]:
     """A new file for what is to become ``path``, beside it: its name and a descriptor to write with. Raises OSError.
 
-    It is called ``.STEM.XXXXXXXX.tmp``, with the `temporary_stem` of its name and eight hexadecimal digits. It has an ordinary
+    It is called ``.STEM.0123abcd.tmp``, with the `temporary_stem` of its name and eight hexadecimal digits. It has an ordinary
     file's permissions; its folder is made where there is none.
     """
     folder, name = os.path.split(path)
@@ -78,7 +78,7 @@ def create_temporary(path: str | Path) -> tuple[str, int]:
 def temporary_stem(name: str) -> str:
     """What a temporary file keeps of the name that it is to have: all, or so many whole characters that its own is no longer
     than file systems allow."""
-    while len(os.fsencode(name)) > LONGEST_NAME - len("..XXXXXXXX.tmp"):
+    while len(os.fsencode(name)) > LONGEST_NAME - len("..0123abcd.tmp"):
         name = name[:-1]
     return name
 

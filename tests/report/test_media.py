@@ -19,7 +19,7 @@ from asr.transcription import Recognizer
 
 
 @pytest.fixture(scope="module")
-def test_set(made: Scored):
+def one_set(made: Scored):
     return gather([made.one, made.other]).sets[0]
 
 
@@ -27,8 +27,8 @@ def content_of(url: str) -> bytes:
     return base64.b64decode(url.partition(",")[2])
 
 
-def test_sound_picture_and_words(made: Scored, test_set) -> None:
-    media = Media(test_set)
+def test_sound_picture_and_words(made: Scored, one_set) -> None:
+    media = Media(one_set)
     assert media.notes == []
     utterance = made.data.utterances[3]
     content = json.loads(media.of(utterance.id))
@@ -71,10 +71,10 @@ def test_posteriors_are_the_networks(made: Scored) -> None:
     assert (shown == (probabilities[:, 1:] >= FLOOR).sum(axis=1)).all()
 
 
-def test_what_is_not_there_is_said(made: Scored, test_set, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(made: Scored, one_set, tmp_path: Path) -> None:
     def changed(**decoding):
-        system = test_set.systems[0]
-        return dataclasses.replace(test_set, systems=[dataclasses.replace(
+        system = one_set.systems[0]
+        return dataclasses.replace(one_set, systems=[dataclasses.replace(
             system, folder=tmp_path, decoding={**system.decoding, **decoding})])
 
     assert Media(changed(data=None)).notes == ["No sound: no decode.json names the data directory; name it with --data."]
@@ -82,15 +82,15 @@ def test_what_is_not_there_is_said(made: Scored, test_set, tmp_path: Path) -> No
     assert gone.notes == ["No sound: /no/such/dir is not here; name it with --data."] and gone.of(made.ids[0]) is None
     notes = Media(changed(model={"path": "/no/model", "fingerprint": "x"})).notes
     assert notes[0].startswith("No word times of one/decode_test: ") and notes[1].endswith("/no/model is not here.")
-    path = test_set.systems[0].decoding["model"]["path"]
+    path = one_set.systems[0].decoding["model"]["path"]
     assert "another model than the one that decoded" in Media(changed(model={"path": path, "fingerprint": "x"})).notes[1]
     assert Media(changed(model={"path": path, "fingerprint": "x"})).of("unknown") is None
     with_data = Media(changed(data=None), made.data.path)
     assert json.loads(with_data.of(made.ids[0]))["words"] == [[]]
 
 
-def test_sound_that_cannot_be_read_is_left_out(made: Scored, test_set, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    media = Media(test_set)
+def test_sound_that_cannot_be_read_is_left_out(made: Scored, one_set, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    media = Media(one_set)
     true = media.data.audio
 
     def broken(utterance, rate):
@@ -103,8 +103,8 @@ def test_sound_that_cannot_be_read_is_left_out(made: Scored, test_set, monkeypat
     assert f"no sound of {made.ids[0]}: the file is gone" in caplog.text
 
 
-def test_the_budget_holds(made: Scored, test_set) -> None:
-    media = Media(test_set)
+def test_the_budget_holds(made: Scored, one_set) -> None:
+    media = Media(one_set)
     sizes = [len(media.of(name).encode()) for name in made.ids]
     for budget, expected in ((0, 0), (sizes[0], 1), (sum(sizes[:3]), 3), (1e9, 12)):
         found = [name for name, _ in within(budget, made.ids, media)]
@@ -114,8 +114,8 @@ def test_the_budget_holds(made: Scored, test_set) -> None:
         media.notes.clear()
 
 
-def test_a_long_one_does_not_keep_the_others_out(made: Scored, test_set, monkeypatch: pytest.MonkeyPatch) -> None:
-    media = Media(test_set)
+def test_a_long_one_does_not_keep_the_others_out(made: Scored, one_set, monkeypatch: pytest.MonkeyPatch) -> None:
+    media = Media(one_set)
     sizes = {name: len(media.of(name).encode()) for name in made.ids}
     true = media.data.audio
     media.utterances |= {"long": dataclasses.replace(media.utterances[made.ids[0]], id="long", duration=600.0),
