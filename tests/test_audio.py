@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr import audio
+from asr import audio, containers
 from asr.errors import AudioError
 
 # ending, libsndfile format, subtype, sample rate, largest mean error of coding (0: lossless)
@@ -189,7 +189,7 @@ def test_a_header_without_data_and_zeros_is_not_walked(tmp_path: Path) -> None:
         asked.append(offset)
         return bytes(count)
 
-    assert audio._riff_end(read_at, 30_000_000) == 0
+    assert containers._riff_end(read_at, 30_000_000) == 0
     assert len(asked) == 1
     (tmp_path / "a.wav").write_bytes(b"RIFF\x24\0\0\0WAVE" + bytes(1000))
     with pytest.raises(AudioError, match="No 'data' chunk"):
