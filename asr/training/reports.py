@@ -31,8 +31,7 @@ class Report(Callback):
         self.exp, self.average_best, self.monitor = exp, average_best, monitor
         self.rows: list[dict[str, float]] = []
         self.best: list[dict[str, Any]] = []
-        self.started = time.monotonic()
-        self.drawn = 0.0
+        self.started = self.drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "best": self.best}
@@ -60,10 +59,6 @@ class Report(Callback):
         for line in task.samples():
             log.info("    %s", line)
 
-    def on_fit_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if self.rows and isinstance(task, Task) and first():
-            draw_curves(self.rows, task, self.exp / "curves.png")
-
     def _keep_best(self, task: Task, row: dict[str, float]) -> None:
         """Keep the weights of the best epochs (with an EMA: its weights, which are in place while dev is measured).
 
@@ -85,7 +80,7 @@ class Report(Callback):
         writer.writeheader()
         writer.writerows({name: f"{row[name]:.6g}" for name in columns} for row in self.rows)
         write_text(self.exp / "metrics.csv", table.getvalue())
-        if time.monotonic() - self.drawn > 60:  # a picture costs a quarter of a second: not after every short epoch
+        if time.monotonic() - self.drawn > 60:  # a picture costs up to half a second: not after every short epoch
             draw_curves(self.rows, task, self.exp / "curves.png")
             self.drawn = time.monotonic()
 

@@ -1,7 +1,9 @@
-"""How a test calls `asr`: as a process of its own, or in this one (faster, and open to what a test plants)."""
+"""How a test calls `asr`: as a process of its own, or in this one (seconds faster, and open to what a test plants)."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
 
@@ -21,3 +23,11 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     with pytest.raises(SystemExit) as ended:
         main.main()
     return ended.value.code or 0
+
+
+def heard(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`asr ARGUMENTS` in this process, with what it printed, as `process` gives it; what escapes as an exception does so here."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as stdout, \
+            contextlib.redirect_stderr(io.StringIO()) as stderr:
+        status = here(patch, *arguments)
+    return subprocess.CompletedProcess(["asr", *map(str, arguments)], status, stdout.getvalue(), stderr.getvalue())

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.command import process
+from cli.command import heard
 
-run = functools.partial(process, "compare")
+run = functools.partial(heard, "compare")
 
 
 @pytest.fixture

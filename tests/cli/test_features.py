@@ -8,12 +8,12 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
-from cli.command import process
+from cli.command import heard
 
 from asr import audio
 from asr.corpus import DataDir, Utterance
 
-run = functools.partial(process, "features")
+run = functools.partial(heard, "features")
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.command import process
+from cli.command import heard
 
 from asr.errors import DataError
 from asr.scoring import load_scores
 
-run = functools.partial(process, "score")
+run = functools.partial(heard, "score")
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import functools
 from pathlib import Path
 
 import pytest
-from cli.command import process
+from cli.command import heard
 
 from asr.text import load_tokenizer
 
-run = functools.partial(process, "tokenizer")
+run = functools.partial(heard, "tokenizer")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from cli.command import process
+from cli.command import heard
 from scored import Scored, scored_folder
 
 from asr.errors import UsageError
@@ -103,10 +103,10 @@ def test_a_run_that_is_not_decoded_yet(made: Scored, tmp_path: Path) -> None:
 
 
 def test_the_command(made: Scored, tmp_path: Path) -> None:
-    done = process("report", made.one, made.other, "--out", tmp_path / "r.html", "--max-mb", 5, "--title", "Tones")
+    done = heard("report", made.one, made.other, "--out", tmp_path / "r.html", "--max-mb", 5, "--title", "Tones")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r".*r.html: [\d.]+ MB, 12 utterances, 12 with sound\n", done.stdout)
-    absent = process("report", tmp_path / "absent", "--out", tmp_path / "x.html")
+    absent = heard("report", tmp_path / "absent", "--out", tmp_path / "x.html")
     assert absent.returncode == 2 and "no such folder" in absent.stderr
-    assert process("report", tmp_path, "--out", tmp_path / "x.html").returncode == 2
+    assert heard("report", tmp_path, "--out", tmp_path / "x.html").returncode == 2
     assert not (tmp_path / "x.html").exists()

@@ -43,6 +43,12 @@ def corpus(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch):
+    """curves.png is a third of the time that these runs take, and no part of what they compare."""
+    monkeypatch.setattr(loop, "draw_curves", lambda *_: None)
+
+
 def run(corpus, exp, *overrides, resume=False):
     return train(load_config(None, [*SETTINGS, *overrides]), corpus / "train", corpus / "dev", exp, resume=resume, device="cpu")
 
