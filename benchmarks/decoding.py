@@ -68,9 +68,9 @@ def emissions(texts: list[str], tokenizer: CharTokenizer, seed: int) -> torch.Te
 
 
 def sentences(count: int, vocabulary: list[str], words: int, seed: int) -> list[str]:
-    """Sentences whose words follow each other as in a language: each word has a few likely successors."""
+    """Sentences whose words follow each other as in a language: each word has a few likely successors, with every seed the same."""
     rng = np.random.default_rng(seed)
-    successors = rng.integers(0, len(vocabulary), (len(vocabulary), 20))
+    successors = np.random.default_rng(0).integers(0, len(vocabulary), (len(vocabulary), 20))
     found = []
     for _ in range(count):
         word, text = int(rng.integers(len(vocabulary))), []
@@ -164,7 +164,8 @@ def with_knowledge(rounds: int, tokenizer: CharTokenizer, lm: NgramLM, texts: li
     cost = statistics.median(taken["fused"]) / statistics.median(taken["plain"])
     more = statistics.median(taken["heard"]) / statistics.median(taken["fused"])
     grams = sum(len(table.word) for table in lm.tables)
-    print(f"lm, {grams} n-grams, beam 50: without {told(taken['plain'])}, with {told(taken['fused'])}, ratio {cost:.2f}; "
+    print(f"lm, {grams} n-grams, perplexity {lm.perplexity(texts).perplexity:.0f} on the texts, beam 50: "
+          f"without {told(taken['plain'])}, with {told(taken['fused'])}, ratio {cost:.2f}; "
           f"with 1,000 hotwords too {told(taken['heard'])}, ratio {more:.2f}; "
           f"weight 0 {'equals' if alone == without else 'IS NOT'} the search without")
     return alone == without

@@ -349,12 +349,19 @@ def test_wrong_options_of_a_recipe_end_with_2_before_any_work(project, arguments
     assert project.asked == []
 
 
+def test_stages_that_are_not_there_are_told(project):
+    done = project.run("toy", "--stage", 7, "--stop-stage", 9)
+    assert done.returncode == 2 and "done" not in done.stderr
+    assert "toy: there is no stage from 7 to 9, and nothing was run; ./run.sh toy --help lists the stages" in done.stderr
+
+
 # ---------------------------------------------------------------------------------------------------- download
 
 
 def _fetching(project: ProjectCopy, body: str) -> subprocess.CompletedProcess[str]:
     (project.root / "recipes/toy/run.sh").write_text(
-        '#!/usr/bin/env bash\nstage=1\nstop_stage=1\n. "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"\n' + body)
+        '#!/usr/bin/env bash\nstage=1\nstop_stage=1\n. "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"\n'
+        'begin 1 "download"\n' + body)
     return project.run("toy")
 
 

@@ -54,7 +54,10 @@ train_options() {
 
 _ended() {
   local status=$?
-  if [ $status -eq 0 ]; then
+  if [ $status -eq 0 ] && [ -z "$current" ]; then
+    log "$recipe: there is no stage from $stage to $stop_stage, and nothing was run; ./run.sh $recipe --help lists the stages"
+    exit 2
+  elif [ $status -eq 0 ]; then
     log "$recipe: done"
   elif [ -n "$current" ]; then
     log "$recipe: stopped in stage $current (exit status $status); go on with ./run.sh $recipe --stage $current and the same options"
