@@ -21,6 +21,7 @@ while [ -L "$script" ]; do
   case $script in /*) ;; *) script=$folder/$script ;; esac
 done
 root=$(cd "$(dirname "$script")" && pwd -P)
+. "$root/recipes/utils/lock.sh"
 
 venv=${ASR_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
@@ -166,18 +167,6 @@ setup() {
   lock LOCK_NB || { say "another set-up of $venv is at work: waiting for it"; lock LOCK_EX; }
   ready "$extras" || make_environment "$extras" "$python"
   exec 9>&-
-}
-
-# flock(2) through Python, which is here anyway, where flock(1) may not be; a file system without locks goes on without.
-lock() {
-  "$python" -c "
-import fcntl, sys
-try:
-    fcntl.flock(9, fcntl.LOCK_EX | fcntl.$1)
-except BlockingIOError:
-    sys.exit(1)
-except OSError:
-    pass"
 }
 
 make_environment() {

@@ -71,5 +71,5 @@ def main() -> None:
 
 
 def _fail(error: AsrError | str, status: int) -> int:
-    print(f"asr: error: {error}", file=sys.stderr)
+    sys.stderr.write(f"asr: error: {error}\n")  # at once: of several processes each says it, and lines stay lines
     return status

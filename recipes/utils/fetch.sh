@@ -1,5 +1,13 @@
 # shellcheck shell=bash
-# Download and unpack a corpus; sourced by recipe.sh, whose log and die it calls.
+# Download and unpack a corpus; sourced by recipe.sh, whose log and die it calls. Recipes that run at the same time wait for each other.
+. "$root/recipes/utils/lock.sh"
+
+# _alone FILE: until `exec 9<&-`, no other process downloads or unpacks into the folder of FILE.
+_alone() {
+  mkdir -p "$(dirname "$1")"
+  exec 9<"$(dirname "$1")"
+  lock LOCK_NB || { log "another process is making $1, or something beside it: waiting for it"; lock LOCK_EX; }
+}
 
 # fetch URL FILE [SUM]: FILE appears under its name only when it is whole, and what it should be. What an interrupted
 # download left (FILE.part) is continued where the server allows it, and begun again where it does not. SUM is a SHA-256, or
@@ -7,7 +15,12 @@
 fetch() {
   local url=$1 file=$2 sum=${3-}
   [ ! -f "$file" ] || return 0
-  mkdir -p "$(dirname "$file")"
+  _alone "$file"
+  [ -f "$file" ] || _fetch
+  exec 9<&-
+}
+
+_fetch() {
   log "downloading $url"
   if command -v curl >/dev/null; then
     # Exit status 33 and 36: this server cannot continue a download.
@@ -31,17 +44,26 @@ fetch() {
 }
 
 _curl() {
-  local url=$1 file=$2
+  local url=$1 file=$2 code status=0
   shift 2
-  curl --fail --location --silent --show-error --retry 3 --connect-timeout 30 "$@" --output "$file" "$url"
+  code=$(curl --fail --location --silent --show-error --retry 3 --connect-timeout 30 "$@" --output "$file" --write-out '%{http_code}' \
+    "$url") || status=$?
+  # 416: there is nothing behind what is here, so it was whole when the last call ended. Whether it is right shows its checksum.
+  [ "$code" = 416 ] || return $status
 }
 
 # unpack ARCHIVE.tar.gz FOLDER: the single folder inside the archive becomes FOLDER, which appears whole. A damaged
 # archive is removed, so that calling again downloads it anew.
 unpack() {
-  local archive=$1 folder=$2 partial
+  local archive=$1 folder=$2
   [ ! -d "$folder" ] || return 0
-  partial=$folder.part
+  _alone "$folder"
+  [ -d "$folder" ] || _unpack
+  exec 9<&-
+}
+
+_unpack() {
+  local partial=$folder.part
   rm -rf "$partial"
   mkdir -p "$partial"
   if ! gzip -t "$archive"; then
