@@ -225,13 +225,15 @@ def _open(path: str | Path) -> Iterator[tuple[soundfile.SoundFile, int]]:
     import soundfile
 
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # of a named pipe: not to wait for one who writes
     except OSError as error:
         raise AudioError(f"{path}: cannot read: {error.strerror}") from None
     try:
         status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):
             raise AudioError(f"{path}: cannot read: it is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError(f"{path}: cannot read: it is no ordinary file")
         check_whole(str(path), lambda offset, count: os.pread(handle, count, offset), status.st_size)
         with soundfile.SoundFile(handle, closefd=False) as file:
             yield file, handle

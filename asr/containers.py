@@ -1,7 +1,7 @@
-"""Is an audio file whole? What its container says of its own size, compared with the file's.
+"""Is a recording whole? What its container says of its own size, compared with the file's.
 
-libsndfile shortens a cut file in silence, and of several joined ones it reads the first; so this is asked before anything is
-decoded (of flac, which says its samples and not its bytes, after).
+libsndfile and libavformat shorten a cut file in silence, and of several joined ones libsndfile reads the first; so this is asked
+before anything is decoded (of flac, which says its samples and not its bytes, after).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from asr.errors import AudioError
+from asr.errors import AudioError, DataError
 
 JOINED = "several recordings one after another, of which only the first would be read; join them with ffmpeg or sox"
 ReadAt = Callable[[int, int], bytes]  # (offset, count) -> the bytes there, fewer at the end of the file
@@ -50,6 +50,70 @@ def check_whole(name: str, read_at: ReadAt, size: int) -> None:
     if 0 < promised < size and (_mp3_follows(read_at, promised, size) if mp3
                                 else read_at(promised + promised % 2, 4) == head[:4]):
         raise AudioError(f"{name}: cannot read: {JOINED}")
+
+
+def check_whole_video(name: str, read_at: ReadAt, size: int) -> None:
+    """Raise DataError where the container of a video shows that its end is missing: MP4 and its kin, Matroska, AVI, GIF.
+
+    Transport streams and what was recorded live say nothing of their end.
+    """
+    head = read_at(0, 12)
+    if size == 0:
+        raise DataError(f"{name}: cannot read: the file is empty (0 bytes)")
+    promised = 0
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        promised = _boxes_end(read_at, size)
+    elif head[:4] == b"\x1a\x45\xdf\xa3":
+        promised = _matroska_end(read_at)
+    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        promised = _avi_end(read_at)
+    elif head[:4] == b"GIF8" and not read_at(max(0, size - 64), 64).rstrip(b"\0").endswith(b";"):
+        raise DataError(f"{name}: cannot read: cut: the mark at the end of a gif is missing")
+    if promised > size:
+        raise DataError(f"{name}: cannot read: cut: its header promises {promised} bytes, the file has {size}")
+
+
+def _boxes_end(read_at: ReadAt, size: int) -> int:
+    """Where the last box of an MP4 or QuickTime file must end (ISO/IEC 14496-12); 0 where it does not say."""
+    offset = 0
+    while offset + 8 <= size:
+        box = read_at(offset, 16)
+        length = struct.unpack(">I", box[:4])[0]
+        if length == 1 and len(box) == 16:
+            length = struct.unpack(">Q", box[8:])[0]
+        if length < 8:  # 0: to the end of the file, wherever that is
+            return 0
+        offset += length
+    return offset
+
+
+def _matroska_end(read_at: ReadAt) -> int:
+    """Where the Segment of a Matroska or WebM file must end (RFC 8794, RFC 9559); 0 where it was written live, without its size."""
+    _, end, _ = _element(read_at, 0)
+    kind, end, known = _element(read_at, end)
+    return end if kind == b"\x18\x53\x80\x67" and known else 0
+
+
+def _element(read_at: ReadAt, at: int) -> tuple[bytes, int, bool]:
+    """The EBML element at the offset: its id, where it ends, and whether its size is known. Id and size each begin with as many
+    zero bits as bytes follow their first."""
+    head = read_at(at, 24).ljust(24, b"\0")
+    width = 9 - head[0].bit_length()
+    many = 9 - head[width].bit_length()
+    largest = (1 << 7 * many) - 1
+    size = int.from_bytes(head[width:width + many], "big") & largest
+    return head[:width], at + width + many + size, size != largest
+
+
+def _avi_end(read_at: ReadAt) -> int:
+    """Where the last RIFF chunk of an AVI file must end (in OpenDML several follow each other); 0 where it does not say."""
+    end = 0
+    while (head := read_at(end + end % 2, 8))[:4] == b"RIFF" and len(head) == 8:
+        length = struct.unpack("<I", head[4:])[0]
+        if length == 0 or length >= 0x7FFFF000:  # written into a pipe
+            return 0
+        end += end % 2 + 8 + length
+    return end
 
 
 def _riff_end(read_at: ReadAt, size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def test_what_is_no_audio_is_an_error(tmp_path: Path, content: bytes, why: str) 
 def test_missing_folder_and_forbidden(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"gone\.wav: cannot read: No such file or directory"):
         audio.probe(tmp_path / "gone.wav")
+    os.mkfifo(tmp_path / "pipe.wav")  # nobody writes to it
+    with pytest.raises(AudioError, match="pipe.wav: cannot read: it is no ordinary file"):
+        audio.probe(tmp_path / "pipe.wav")
     with pytest.raises(AudioError, match="it is a folder"):
         audio.probe(tmp_path)
 

@@ -178,6 +178,8 @@ def _faults(items: Sequence[Item], config: ClassifyConfig, labels: Sequence[str]
                 yield Fault(item, f"empty {source.source}")
             elif source.kind != "text" and not Path(value).exists():
                 yield Fault(item, f"no such file: {value}")
+            elif source.kind != "text" and not (Path(value).is_file() or Path(value).is_dir()):
+                yield Fault(item, f"no ordinary file: {value}")
 
 
 def shown(labels: Sequence[str]) -> str:

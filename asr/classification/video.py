@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from asr.classification.config import InputConfig, VideoConfig
 from asr.classification.reader import Moments, Reader
 from asr.classification.series import load_array
+from asr.containers import check_whole_video
 from asr.errors import DataError
 
 log = logging.getLogger("asr")
@@ -82,8 +84,9 @@ def read_clip(path: str | Path, config: VideoConfig) -> np.ndarray:
     """(T, H, W, C) of a video file, a folder of pictures (in the order of their numbers), or a stack: a `.npy` or `.npz` of
     (T, H, W) or (T, H, W, C).
 
-    uint8 as it comes from a file; float32 where frames were resized, or a stack has other numbers. Raises DataError for what
-    cannot be read, has no frame, or has frames of several sizes that `video.size` does not bring to one.
+    uint8 as it comes from a file, upright as that says; float32 where frames were resized, or a stack has other numbers. Raises
+    DataError for what cannot be read, is cut or damaged as far as it shows, has no frame, or has frames of several sizes that
+    `video.size` does not bring to one.
     """
     path = Path(path)
     if path.is_dir():
@@ -146,14 +149,14 @@ def _stack(path: Path, colour: str) -> Iterator[np.ndarray]:
 
 
 def _pictures(folder: Path, colour: str) -> Iterator[np.ndarray]:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     mode = "L" if colour == "gray" else "RGB"
     known = Image.registered_extensions()
     for path in sorted((path for path in folder.iterdir() if path.suffix.lower() in known), key=_by_number):
         try:
             with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert(mode))
+                pixels = np.asarray(ImageOps.exif_transpose(picture).convert(mode))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: cannot read: {error}") from None
         yield pixels[..., None] if pixels.ndim == 2 else pixels
@@ -166,15 +169,33 @@ def _by_number(path: Path) -> list[tuple[int, int | str]]:
 
 def _video(path: Path, colour: str) -> Iterator[np.ndarray]:
     import av
+    from av.sidedata.sidedata import Type as SideData
 
     try:
+        with open(path, "rb") as file:
+            handle = file.fileno()
+            check_whole_video(str(path), lambda offset, count: os.pread(handle, count, offset), os.fstat(handle).st_size)
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise DataError(f"{path}: cannot read: no video in it")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # each data worker has one core, and threads do not survive its fork
-            for frame in container.decode(stream):
+            for number, frame in enumerate(container.decode(stream)):
+                if frame.is_corrupt:
+                    raise DataError(f"{path}: cannot read: frame {number} is damaged")
                 pixels = frame.to_ndarray(format="gray" if colour == "gray" else "rgb24")
-                yield pixels[..., None] if pixels.ndim == 2 else pixels
+                matrix = next((bytes(each) for each in frame.side_data if each.type == SideData.DISPLAYMATRIX), None)
+                yield _upright(pixels[..., None] if pixels.ndim == 2 else pixels, matrix)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _upright(frame: np.ndarray, matrix: bytes | None) -> np.ndarray:
+    """A frame (H, W, C) as it is to be shown: turned by quarters and mirrored as the display matrix of its file says (telephones
+    write one; libavutil/display.h). A point (x, y) goes to (a x + c y, b x + d y)."""
+    if matrix is None:
+        return frame
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
+    if abs(b) > abs(a):
+        frame, a, d = frame.transpose(1, 0, 2), c, b  # (H, W, C) -> (W, H, C)
+    return frame[::-1 if d < 0 else 1, ::-1 if a < 0 else 1]

@@ -60,13 +60,13 @@ def clip(direction: int, frames: int = 5, size: tuple[int, int] = (12, 10), star
     return made
 
 
-def write_video(path: Path, frames: np.ndarray) -> Path:
-    """(T, H, W) uint8 as a lossless video file (FFV1 in Matroska)."""
+def write_video(path: Path, frames: np.ndarray, codec: str = "ffv1", options: dict[str, str] | None = None) -> Path:
+    """(T, H, W) uint8 as a video file, lossless as it is (FFV1); ``options`` are those of libavformat for the container."""
     import av
 
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=10)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], {"ffv1": "gray", "gif": "gray"}.get(codec, "yuv420p")
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         container.mux(stream.encode())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import struct
+
 import numpy as np
 import pytest
 from classification.made import clip, write_pictures, write_video
+from PIL import Image
 from tones import RATE
 
 from asr import audio
@@ -130,6 +134,65 @@ def test_what_is_no_clip(tmp_path, name, why):
     _broken(tmp_path)
     with pytest.raises(DataError, match=why):
         read_clip(tmp_path / name, VideoConfig())
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), [
+    ("c.mp4", "mpeg4", {}), ("c.mov", "mpeg4", {"movflags": "faststart"}),
+    ("c.mp4", "mpeg4", {"movflags": "frag_keyframe+empty_moov"}), ("c.mkv", "ffv1", {}),
+    ("c.avi", "mpeg4", {}), ("c.gif", "gif", {})])
+def test_a_cut_video_is_an_error_wherever_it_is_cut(tmp_path, name, codec, options):
+    path = write_video(tmp_path / name, clip(1, 30, (48, 64)), codec, options)
+    content = path.read_bytes()
+    assert len(read_clip(path, VideoConfig())) == 30
+    for size in np.linspace(0, len(content) - 1, 40).astype(int):
+        path.write_bytes(content[:size])
+        with pytest.raises(DataError, match=f"{name}: cannot read"):
+            read_clip(path, VideoConfig())
+
+
+def test_a_video_that_was_written_live_does_not_say_its_size(tmp_path):
+    path = write_video(tmp_path / "c.mkv", FRAMES, "ffv1", {"live": "1"})
+    np.testing.assert_array_equal(read_clip(path, VideoConfig())[..., 0], FRAMES)
+
+
+def test_a_frame_that_the_decoder_finds_damaged_is_an_error(tmp_path):
+    """What is damaged so that it can be decoded all the same cannot be told."""
+    noise = np.random.default_rng(0).integers(0, 256, (10, 48, 64), np.uint8)
+    path, said = write_video(tmp_path / "c.mp4", noise, "libx264", {"movflags": "faststart"}), []
+    content = path.read_bytes()
+    for at in range(content.index(b"mdat") + 1000, len(content) - 40, 1000):
+        path.write_bytes(content[:at] + bytes(byte ^ 0x5A for byte in content[at:at + 40]) + content[at + 40:])
+        try:
+            read_clip(path, VideoConfig())
+        except DataError as error:
+            said.append(str(error))
+    assert any(re.search(r"c.mp4: cannot read: frame \d+ is damaged", line) for line in said), said
+
+
+@pytest.mark.parametrize(("matrix", "shown"), [
+    ((0, 1, -1, 0), lambda clip: np.rot90(clip, -1, (1, 2))), ((0, -1, 1, 0), lambda clip: np.rot90(clip, 1, (1, 2))),
+    ((-1, 0, 0, -1), lambda clip: np.rot90(clip, 2, (1, 2))), ((-1, 0, 0, 1), lambda clip: clip[:, :, ::-1]),
+    ((0, 1, 1, 0), lambda clip: clip.swapaxes(1, 2))])
+def test_a_turned_video_is_read_upright(tmp_path, matrix, shown):
+    """The matrix of a track's header (ISO/IEC 14496-12, 8.3.2), as telephones write it."""
+    path = write_video(tmp_path / "c.mp4", clip(1, 3, (48, 64)), "mpeg4")
+    plain = read_clip(path, VideoConfig())
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    content[at:at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_clip(path, VideoConfig()), shown(plain))
+
+
+def test_a_turned_picture_is_read_upright(tmp_path):
+    folder = write_pictures(tmp_path / "c", FRAMES)
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            exif = picture.getexif()
+            exif[0x0112] = 6  # Orientation: to be turned a quarter clockwise
+            picture.save(path, exif=exif)
+    np.testing.assert_array_equal(read_clip(folder, VideoConfig())[..., 0], np.rot90(FRAMES, -1, (1, 2)))
 
 
 def test_frames_are_normalised_by_training_and_augmented_in_training_alone(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from classification.made import SERIES, TEXT, settings, write_rows
 
@@ -68,6 +70,9 @@ def test_names_that_would_break_a_table_of_predictions(tmp_path):
 def test_files_that_are_not_there(tmp_path):
     path = write_rows(tmp_path / "t.tsv", "id path label", [["a", "no.npy", "x"]])
     with pytest.raises(DataError, match=rf"t.tsv:2: a: no such file: {tmp_path}/no.npy"):
+        read_table(path, settings(*SERIES))
+    os.mkfifo(tmp_path / "no.npy")
+    with pytest.raises(DataError, match=rf"t.tsv:2: a: no ordinary file: {tmp_path}/no.npy"):
         read_table(path, settings(*SERIES))
 
 
