@@ -12,6 +12,7 @@ import io
 import logging
 import math
 import os
+import shlex
 import stat
 import subprocess
 import threading
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au", ".snd",
                       ".w64", ".rf64", ".caf"))
+UNREAD = frozenset((".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".amr", ".mka", ".mkv", ".mov", ".webm", ".wma", ".ape", ".wv"))
+"""Endings of recordings that libsndfile does not read."""
 OVERSHOOT = 0.5  # seconds an asked span may reach past the end of its file, as Kaldi's extract-segments --max-overshoot
 MAX_RATE = 1_000_000  # Hz; a header that says more is broken
 
@@ -201,19 +204,33 @@ def write(path: str | Path, samples: np.ndarray, sample_rate: int) -> None:
 def find_audio(inputs: Iterable[str | Path], recursive: bool = False) -> list[Path]:
     """Files as they are named; folders as the audio files in them (by ending), sorted; no file twice.
 
-    Raises AudioError for a name that is not there.
+    Recordings in other formats are counted on the log. Raises AudioError for a name that is not there.
     """
     found: dict[Path, None] = {}
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            inside = path.rglob("*") if recursive else path.iterdir()
+            inside = list(path.rglob("*") if recursive else path.iterdir())
             found.update(dict.fromkeys(sorted(p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file())))
+            tell_unread(path, map(str, inside))
         elif path.exists():
             found[path] = None
         else:
             raise AudioError(f"{path}: cannot read: no such file or folder")
     return list(found)
+
+
+def tell_unread(folder: str | Path, paths: Iterable[str]) -> None:
+    """Say on the log how many of a folder's files are recordings that cannot be read, and were not made into one beside them."""
+    endings: dict[str, set[str]] = {}
+    for stem, ending in map(os.path.splitext, paths):
+        endings.setdefault(ending.lower(), set()).add(stem)
+    known = set().union(*(stems for ending, stems in endings.items() if ending in SUFFIXES))
+    left = {ending: len(stems - known) for ending, stems in sorted(endings.items()) if ending in UNREAD and stems - known}
+    if left:
+        logger.warning("%s: %d recordings are left out, of formats that libsndfile does not read (%s); convert them: ffmpeg -i a%s "
+                       "a.flac", folder, sum(left.values()), ", ".join(f"{count} {ending}" for ending, count in left.items()),
+                       next(iter(left)))
 
 
 # ---------------------------------------------------------------------------------------------------- decoding
@@ -238,7 +255,7 @@ def _open(path: str | Path) -> Iterator[tuple[soundfile.SoundFile, int]]:
         with soundfile.SoundFile(handle, closefd=False) as file:
             yield file, handle
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: cannot read: {_reason(error)}") from None
+        raise AudioError(f"{path}: cannot read: {_reason(str(path), error)}") from None
     finally:
         os.close(handle)
 
@@ -252,12 +269,17 @@ def _open_bytes(name: str, content: bytes) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             yield file
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{name}: cannot read: {_reason(error)}") from None
+        raise AudioError(f"{name}: cannot read: {_reason(name, error)}") from None
 
 
-def _reason(error: soundfile.LibsndfileError) -> str:
+def _reason(name: str, error: soundfile.LibsndfileError) -> str:
     said = str(error.error_string).strip().rstrip(".")
-    return "not an audio file that libsndfile knows" if "ormat not recognised" in said else said or "corrupt or cut"
+    if "ormat not recognised" not in said:
+        return said or "corrupt or cut"
+    source, cure = Path(name), ""
+    if source.suffix.lower() in UNREAD:
+        cure = f"; convert it: ffmpeg -i {shlex.quote(source.name)} {shlex.quote(source.stem + '.flac')}"
+    return f"not an audio file that libsndfile knows{cure}"
 
 
 def _info(name: str, file: soundfile.SoundFile) -> AudioInfo:

@@ -329,6 +329,14 @@ def test_a_pipe_that_fails(command: str, why: str) -> None:
         audio.read_pipe(command)
 
 
+def test_what_another_program_reads_is_to_be_converted(tmp_path: Path, caplog) -> None:
+    (tmp_path / "my call.m4a").write_bytes(b"\0\0\0\x18ftypM4A ")
+    with pytest.raises(AudioError, match=r"libsndfile knows; convert it: ffmpeg -i 'my call\.m4a' 'my call\.flac'"):
+        audio.probe(tmp_path / "my call.m4a")
+    assert audio.find_audio([tmp_path]) == []
+    assert "1 recordings are left out, of formats that libsndfile does not read (1 .m4a)" in caplog.text
+
+
 def test_find_audio(tmp_path: Path) -> None:
     for name in ("b.wav", "a.flac", "notes.txt", "deep/c.MP3", "deep/er/d.ogg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -176,8 +176,8 @@ def _matches(source: str) -> list[str]:
 
 
 def _files(path: str, recursive: bool) -> Iterator[str]:
-    """A file as it is; a folder as the audio files in it by suffix, sorted, links without a target among them. A folder that
-    cannot be listed stands for itself; it and such links fail as such when they are read.
+    """A file as it is; a folder as the audio files in it by suffix, sorted, links without a target among them (recordings in other
+    formats are counted on the log). A folder that cannot be listed stands for itself; it and such links fail as such when read.
 
     Links to folders are followed, after the folders themselves; each folder is listed once, so no loop of links has no end.
     """
@@ -185,6 +185,7 @@ def _files(path: str, recursive: bool) -> Iterator[str]:
         yield path
         return
     files: list[str] = []
+    every: list[str] = []
     listed: set[str] = set()
     links = [path]
     for link in links:  # which grows meanwhile
@@ -194,11 +195,13 @@ def _files(path: str, recursive: bool) -> Iterator[str]:
                 inner.clear()
                 continue
             listed.add(real)
-            files.extend(os.path.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in audio.SUFFIXES)
+            every += [os.path.join(folder, name) for name in names]
             if not recursive:
                 inner.clear()
             inner.sort()  # as the links of several folders come in the order of the walk
             links += [each for name in inner if os.path.islink(each := os.path.join(folder, name))]
+    files += [file for file in every if os.path.splitext(file)[1].lower() in audio.SUFFIXES]
+    audio.tell_unread(printable(path), every)
     yield from sorted(files, key=lambda file: Path(file).parts)  # part by part
 
 

@@ -34,6 +34,20 @@ def test_a_folder_keeps_its_tree(tmp_path):
         name: str(tmp_path / "in" / name) for name in ("a.flac", "b.wav", "deep/er/a.wav")}
 
 
+def test_recordings_that_cannot_be_read_are_counted(tmp_path, caplog):
+    """Not those that somebody has converted, and no files that are no recordings."""
+    say(tmp_path / "in/a.wav", "a")
+    (tmp_path / "in/deep").mkdir()
+    for name in ("a.mp4", "c.M4A", "d.webm", "deep/b.m4a", "notes.txt"):
+        (tmp_path / "in" / name).write_text("anything")
+    assert list(names(tmp_path / "in")) == ["a.wav"]
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}/in: 2 recordings are left out, of formats that libsndfile does not read (1 .m4a, 1 .webm); convert them: "
+        "ffmpeg -i a.m4a a.flac"]
+    names(tmp_path / "in", recursive=True)
+    assert "3 recordings are left out" in caplog.text and "(2 .m4a, 1 .webm)" in caplog.text
+
+
 def test_links_in_a_folder(tmp_path):
     """What has no target is an item, which fails by name; folders are followed once, under their own path where they have one."""
     for name in ("in/a.wav", "in/z/c.wav", "out/b.wav", "out/deep/d.wav"):
