@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -18,6 +20,8 @@ from asr.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger("asr")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LONGEST_NAME = 255  # bytes; of nearly all file systems
@@ -95,6 +99,29 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     with atomic_open(path) as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, doing: str, cure: str) -> Iterator[IO[str]]:
+    """One process at a time within: it holds a lock on the file ``path``, which is made, and says whose the lock is. The system
+    releases it however the process ends.
+
+    Raises UsageError ``FOLDER: another process (12345 on HOST) is DOING; CURE``. Where the file system has no locks, that is said
+    on the log.
+    """
+    with open(path, "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            who = lock.read(200).strip()
+            raise UsageError(f"{path.parent}: another process{who and f' ({who})'} is {doing}; {cure}") from None
+        except OSError as error:
+            log.warning("%s: cannot lock (%s): see to it that no other process is %s", path.parent, error.strerror, doing)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        yield lock
 
 
 def sha256_of(path: str | Path) -> str:

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all; devices and threads."""
+"""Files that appear whole or not at all, locks, devices and threads."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from asr.errors import UsageError
-from asr.system import atomic_open, atomic_path, busy_cores, choose_device, choose_threads, environment, write_text
+from asr.system import atomic_open, atomic_path, busy_cores, choose_device, choose_threads, environment, exclusive, write_text
 from asr.training import loop
 
 
@@ -36,6 +37,37 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     write_text(tmp_path / "ours", "x")
     (tmp_path / "theirs").write_text("x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
+
+
+def test_a_lock_says_whose_it_is_and_ends_with_its_holder(tmp_path):
+    lock = tmp_path / "run/.lock"
+    lock.parent.mkdir()
+    program = """
+import sys, time
+from pathlib import Path
+from asr.system import exclusive
+with exclusive(Path(sys.argv[1]), "busy", ""):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", program, lock], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match=rf"run: another process \({holder.pid} on \S+\) is busy; wait for it"), \
+            exclusive(lock, "busy", "wait for it"):
+        pass
+    holder.kill()
+    holder.communicate()
+    with exclusive(lock, "busy", "wait for it"):
+        assert lock.read_text().startswith(f"{os.getpid()} on ")
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
+    def without(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", without)
+    with exclusive(tmp_path / ".lock", "training here", "wait"):
+        assert f"{tmp_path}: cannot lock (No locks available): see to it that no other process is training here" in caplog.text
 
 
 def test_devices():

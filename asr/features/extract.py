@@ -10,7 +10,6 @@ run is an earlier run's, and is removed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -32,7 +31,7 @@ from asr.errors import AsrError, AudioError, DataError, UsageError
 from asr.features.archive import write_archive
 from asr.features.cmvn import CmvnStats, total
 from asr.features.extractors import build_extractor
-from asr.system import write_text
+from asr.system import exclusive, write_text
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -96,7 +95,7 @@ def extract(data: DataDir, config: FeatureConfig, out: str | Path | None = None,
     if not data.utterances:
         raise DataError(f"{data.path}: no utterances")
     build_extractor(config)  # a configuration that cannot work stops here, once, before any process is started
-    with _alone(data.path):
+    with exclusive(data.path / ".features.lock", "writing its features", "wait for it, then run the same again"):
         return _extract(data, data.path, folder_of(data.path, out), config, jobs, compress, watch)
 
 
@@ -106,19 +105,6 @@ def folder_of(path: Path, out: str | Path | None = None) -> Path:
         return path / "features"
     place = path.resolve()
     return Path(out) / f"{place.name}.{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time writes the features of a data directory."""
-    with open(path / ".features.lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
-        except BlockingIOError:
-            raise UsageError(f"{path}: another process is writing its features; wait for it, then run the same again") from None
-        except OSError as error:
-            logger.warning("%s: cannot lock (%s): do not run `asr features` on it twice at once", path, error.strerror)
-        yield
 
 
 def _extract(data: DataDir, path: Path, out: Path, config: FeatureConfig, jobs: int, compress: bool,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -23,7 +22,7 @@ from safetensors.torch import load_file
 
 from asr.config import LoopConfig, dump_config
 from asr.errors import AsrError, ConfigError, UsageError
-from asr.system import choose_threads, crowding, environment, keep_freed_memory, usable_cores, write_text
+from asr.system import choose_threads, crowding, environment, exclusive, keep_freed_memory, usable_cores, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
 from asr.training.processes import agreed, first, gathered, place, restarted, stoppable, together, trainer_options
@@ -72,7 +71,7 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device,
         device = held.enter_context(together(device))
 
         def finished() -> bool:
-            held.enter_context(exclusive(exp))
+            held.enter_context(alone(exp))
             if not (_begin(exp, config, resume or restarted()) and model_path.exists()):
                 return False
             print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
@@ -240,14 +239,10 @@ def _differences(begun: object, asked: object, path: str = "") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def exclusive(exp: Path) -> Iterator[None]:
+def alone(exp: Path) -> Iterator[None]:
     """One process at a time in a run's folder; what a killed one left half-written is removed."""
     exp.mkdir(parents=True, exist_ok=True)
-    with open(exp / ".lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
-        except OSError:
-            raise UsageError(f"{exp}: another process is training here; wait for it, or choose another --exp") from None
+    with exclusive(exp / ".lock", "training here", "wait for it, end it, or choose another --exp") as lock:
         # Data workers are forks of this process: should it be killed, they must not hold the lock until they notice.
         os.register_at_fork(after_in_child=lock.close)
         for leftover in (*exp.glob(".*.tmp"), *exp.glob("checkpoints/.*.tmp")):

@@ -228,7 +228,7 @@ def test_two_runs_at_once_do_not_mix(tmp_path):
 
     def meanwhile(parts: Iterable, count: int) -> Iterable:
         yield from parts
-        with pytest.raises(UsageError, match="data: another process is writing its features; wait for it"):
+        with pytest.raises(UsageError, match=r"data: another process \(\d+ on .*\) is writing its features; wait for it"):
             extract(data, FeatureConfig(kind="mfcc"), out=tmp_path / "elsewhere")
 
     extract(data, CONFIG, watch=meanwhile)

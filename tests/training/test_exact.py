@@ -224,5 +224,6 @@ def test_a_finished_run_is_left_as_it_is(corpus, tmp_path, capsys):
 
 
 def test_two_processes_do_not_train_in_one_folder(corpus, tmp_path):
-    with loop.exclusive(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
+    said = rf"another process \({os.getpid()} on .*\) is training here; wait for it, end it, or choose another --exp"
+    with loop.alone(tmp_path / "run"), pytest.raises(UsageError, match=said):
         run(corpus, tmp_path / "run", resume=True)
