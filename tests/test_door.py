@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import functools
-import hashlib
-import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -365,22 +358,11 @@ def test_stages_that_are_not_there_are_told(project):
 # ---------------------------------------------------------------------------------------------------- download
 
 
-def _with_stage(project: ProjectCopy, body: str) -> ProjectCopy:
+def _fetching(project: ProjectCopy, body: str) -> subprocess.CompletedProcess[str]:
     (project.root / "recipes/toy/run.sh").write_text(
         '#!/usr/bin/env bash\nstage=1\nstop_stage=1\n. "$(dirname "${BASH_SOURCE[0]}")/../utils/recipe.sh"\n'
         'begin 1 "download"\n' + body)
-    return project
-
-
-def _fetching(project: ProjectCopy, body: str) -> subprocess.CompletedProcess[str]:
-    return _with_stage(project, body).run("toy")
-
-
-def _fetching_beside(project: ProjectCopy, body: str) -> subprocess.Popen[bytes]:
-    """In the background; what it says goes into the file `said` beside the project."""
-    with open(project.root.parent / "said", "wb") as file:
-        return subprocess.Popen(_with_stage(project, body).command("toy"), cwd=project.root, env=project.environment,
-                                stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    return project.run("toy")
 
 
 def _archive(tmp_path: Path) -> Path:
@@ -402,39 +384,6 @@ def test_a_download_goes_on_where_it_stopped_and_unpacks_whole(project, tmp_path
     assert sorted(os.listdir(project.root / "data")) == ["c", "c.tar.gz"]
 
 
-class Ranged(http.server.SimpleHTTPRequestHandler):
-    """Serves what comes after the asked offset, and says 416 where that is nothing, as servers of corpora do."""
-
-    def do_GET(self) -> None:
-        content = Path(self.translate_path(self.path)).read_bytes()
-        offset = int(self.headers.get("Range", "bytes=0-")[len("bytes="):-1])
-        self.send_response(200 if "Range" not in self.headers else 206 if offset < len(content) else 416)
-        self.send_header("Content-Range", f"bytes {offset}-{len(content) - 1}/{len(content)}" if offset < len(content)
-                         else f"bytes */{len(content)}")
-        self.send_header("Content-Length", str(max(0, len(content) - offset)))
-        self.end_headers()
-        self.wfile.write(content[offset:])
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_a_download_that_was_whole_when_its_recipe_was_killed_is_taken_as_it_is(project, tmp_path):
-    archive = _archive(tmp_path)
-    content, partial = archive.read_bytes(), project.root / "data/c.tar.gz.part"
-    partial.parent.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Ranged, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = (f"fetch http://127.0.0.1:{server.server_port}/{archive.name} data/c.tar.gz "
-                f"{hashlib.sha256(content).hexdigest()}\n")
-        for left, status in ((content, 0), (content[:70_000], 0), (content + b"more", 1)):
-            (project.root / "data/c.tar.gz").unlink(missing_ok=True)
-            partial.write_bytes(left)
-            done = _fetching(project, said)
-            assert done.returncode == status, done.stderr
-        assert "its SHA-256 is another" in done.stderr and os.listdir(project.root / "data") == []
-        assert _fetching(project, said).returncode == 0 and (project.root / "data/c.tar.gz").read_bytes() == content
-        server.shutdown()
-
-
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_a_download_that_fails_leaves_nothing_under_the_final_name(project, tmp_path):
     done = _fetching(project, f"fetch file://{tmp_path}/absent data/c.tar.gz\n")
@@ -452,37 +401,6 @@ def test_a_damaged_archive_is_removed_and_nothing_is_unpacked(project, tmp_path)
     assert done.returncode == 1
     assert "is damaged and was removed" in done.stderr
     assert os.listdir(project.root / "data") == []
-
-
-def test_two_recipes_at_once_download_and_unpack_once(project, tmp_path):
-    """The second waits for the first (here: for the lock that it would have), and then finds what that has made."""
-    archive = _archive(tmp_path)
-    (project.root / "data").mkdir()
-    said = f"fetch file://{archive} data/c.tar.gz\nunpack data/c.tar.gz data/c\n"
-    with _locked(project.root / "data"):
-        first = _fetching_beside(project, said)
-        _until(lambda: "another process is making data/c.tar.gz" in (tmp_path / "said").read_text())
-        assert os.listdir(project.root / "data") == []
-        shutil.copy(archive, project.root / "data/c.tar.gz")
-        archive.unlink()  # it cannot be downloaded again
-    assert first.wait(60) == 0, (tmp_path / "said").read_text()
-    assert sorted(os.listdir(project.root / "data")) == ["c", "c.tar.gz"]
-    shutil.rmtree(project.root / "data/c")
-    with _locked(project.root / "data"):
-        second = _fetching_beside(project, said)
-        _until(lambda: "another process is making data/c," in (tmp_path / "said").read_text())
-        (project.root / "data/c").mkdir()
-    assert second.wait(60) == 0 and os.listdir(project.root / "data/c") == []
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    number = os.open(folder, os.O_RDONLY)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(number)
 
 
 # ---------------------------------------------------------------------------------------------------------- ci
