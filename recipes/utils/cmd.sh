@@ -21,13 +21,13 @@ run_local() {
   [ -n "$max" ] || max=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
   # Workers take the numbers one by one; making a folder is what only one of them can do.
   (
-    trap 'trap - TERM; kill $(jobs -p) 2>/dev/null; exit 143' INT TERM
+    trap 'rm -rf "$folder"' EXIT  # here, as a signal to all ends the caller before its next line
+    trap 'trap - TERM; kill $(jobs -p) 2>/dev/null || true; exit 143' INT TERM
     for ((number = 1; number <= max && number <= last - first + 1; number++)); do
       _worker "$folder" "$@" &
     done
     wait
   ) || status=$?
-  rm -rf "$folder"
   [ $status -lt 128 ] || return $status
   _judge "$log" 0
 }
@@ -35,7 +35,7 @@ run_local() {
 _worker() {
   local folder=$1 number child=""
   shift
-  trap 'kill $child 2>/dev/null; exit 143' TERM
+  trap 'kill $child 2>/dev/null || true; exit 143' TERM
   for ((number = first; number <= last; number++)); do
     mkdir "$folder/$number" 2>/dev/null || continue
     _job "$number" "$@" &
@@ -49,8 +49,9 @@ run_slurm() {
   _job_options run_slurm "$@" || return
   shift "$_taken"
   command -v sbatch >/dev/null || { echo "run_slurm: there is no sbatch here; --cmd run_local runs the jobs on this machine" >&2; return 1; }
-  local script=${log//$name/all}.sbatch number submitted=""
-  _remove_logs "$log"
+  local script=${log//$name/all}.sbatch number signal submitting submitted=0 patience=${ASR_LOG_WAIT:-30}
+  _make_way "$log"
+  mkdir -p "$(dirname "$script")"
   {
     echo '#!/usr/bin/env bash'
     echo "cd $(printf %q "$PWD") || exit 1"
@@ -62,11 +63,25 @@ run_slurm() {
   } >"$script"
   local options=(--wait --job-name "$(basename "${log%.log}")" --output /dev/null --ntasks 1)
   [ -z "$name" ] || options+=(--array "$first-$last${max:+%$max}")
-  trap '[ ! -s "$script.id" ] || scancel "$(sed "s/[^0-9]//g" "$script.id")"; trap - INT; kill -INT $$' INT
-  # Its own status says only that some job failed; which one is in the logs, and where one could not even write: no last line.
-  sbatch ${_asked[@]+"${_asked[@]}"} "${options[@]}" "$script" >"$script.id" || submitted=no
-  trap - INT
-  _judge "$log" "${ASR_LOG_WAIT:-30}" "$submitted"
+  # In the background: the shell hears a signal while it waits, and not while a command runs.
+  sbatch ${_asked[@]+"${_asked[@]}"} "${options[@]}" "$script" >"$script.id" &
+  submitting=$!
+  for signal in INT TERM HUP; do trap "_cancel $signal" $signal; done
+  # Its status says only that some job failed; which one is in the logs, and where one could not even write: no last line.
+  wait $submitting || submitted=$?
+  trap - INT TERM HUP
+  [ "$submitted" -eq 0 ] || [ -s "$script.id" ] || patience=0  # it took no jobs, and has said why
+  _judge "$log" "$patience" "$submitted"
+}
+
+# The jobs of run_slurm end with it; then the shell does, by the signal that it got.
+_cancel() {
+  local number
+  kill $submitting 2>/dev/null || true
+  number=$(sed -n 's/^Submitted batch job \([0-9]*\).*/\1/p' "$script.id")  # what may follow: ` on cluster NAME`
+  [ -z "$number" ] || scancel "$number" || true
+  trap - INT TERM HUP
+  kill -s "$1" $$
 }
 
 # Options, the numbers and the log, into the variables of the caller; how many words that were into _taken.
@@ -88,7 +103,7 @@ _job_options() {
     _taken=$((_taken + 2))
   done
   if [[ ${1-} =~ ^([A-Za-z_]+)=([0-9]+):([0-9]+)$ ]]; then
-    name=${BASH_REMATCH[1]} first=${BASH_REMATCH[2]} last=${BASH_REMATCH[3]}
+    name=${BASH_REMATCH[1]} first=$((10#${BASH_REMATCH[2]})) last=$((10#${BASH_REMATCH[3]}))
     [ "$first" -le "$last" ] || { echo "$caller: $1 has no job" >&2; return 2; }
     shift
     _taken=$((_taken + 1))
@@ -98,13 +113,17 @@ _job_options() {
   [ -z "$name" ] || [[ $log == *"$name"* ]] || { echo "$caller: the log $log must have $name in its name: each job has its own" >&2; return 2; }
   [ -z "$max" ] || [[ $max =~ ^[1-9][0-9]*$ ]] || { echo "$caller: --max-jobs-run takes a whole number above 0, not $max" >&2; return 2; }
   _taken=$((_taken + 1))
-  mkdir -p "$(dirname "$log")"
-  [ "$caller" != run_local ] || _remove_logs "$log"
+  [ "$caller" != run_local ] || _make_way "$log"
 }
 
-_remove_logs() {
-  local number
-  for ((number = first; number <= last; number++)); do rm -f "$(_replaced "$number" "$1")"; done
+# Folders for the logs, and no old ones in them.
+_make_way() {
+  local number file
+  for ((number = first; number <= last; number++)); do
+    file=$(_replaced "$number" "$1")
+    mkdir -p "$(dirname "$file")"
+    rm -f "$file"
+  done
 }
 
 # A word with the number in place of the name.
@@ -123,14 +142,16 @@ _job() {
     printf ' %q' "${words[@]}"
     printf '\n# Started at %s on %s\n' "$(date '+%F %T')" "$(uname -n)"
     OMP_NUM_THREADS=1 "${words[@]}" </dev/null || status=$?
+    [ "$(tail -c 1 "$file" | wc -l)" -eq 1 ] || echo  # what it said last may lack its newline
     printf '# Ended at %s (exit status %s)\n' "$(date '+%F %T')" "$status"
   } >"$file" 2>&1
   return $status
 }
 
-# After all have ended: which failed, and the last lines of their logs. A network's disk may show a log some seconds late.
+# _judge LOG SECONDS [STATUS]: after all have ended, which failed, and the last lines of their logs. A network's disk may show a log
+# so many seconds late. The status is that of what ran them.
 _judge() {
-  local number file patience=$2 bad=() shown=0
+  local number file patience=$2 ran=${3:-0} cut bad=() shown=0
   for ((number = first; number <= last; number++)); do
     file=$(_replaced "$number" "$1")
     while [ "$patience" -gt 0 ] && ! tail -n 1 "$file" 2>/dev/null | grep -q '^# Ended at '; do
@@ -139,12 +160,18 @@ _judge() {
     done
     tail -n 1 "$file" 2>/dev/null | grep -q '^# Ended at .*(exit status 0)$' || bad+=("$file")
   done
-  if [ ${#bad[@]} -eq 0 ] && [ -z "${3-}" ]; then return 0; fi
+  if [ ${#bad[@]} -eq 0 ]; then
+    [ "$ran" -ne 0 ] || return 0
+    echo "every log ends well, but sbatch has exit status $ran: Slurm lost or stopped a job; sacct says which. Run the same again" >&2
+    return 1
+  fi
   echo "${#bad[@]} of $((last - first + 1)) job(s) failed" >&2
   for file in ${bad[@]+"${bad[@]}"}; do
     [ $((shown += 1)) -le 3 ] || break
     if [ -f "$file" ]; then
-      echo "--- the end of $file" >&2
+      cut=", which the job did not write to its end: it was killed, or runs still"
+      if tail -n 1 "$file" | grep -q '^# Ended at '; then cut=""; fi
+      echo "--- the end of $file$cut" >&2
       tail -n 12 "$file" >&2
     else
       echo "--- $file was never written: the job did not start" >&2
@@ -173,10 +200,10 @@ decode_jobs() {
     $cmd "$out/log/decode.log" asr decode "${options[@]}" --data "$data" --out "$out"
     return
   fi
-  asr data split "$data" --out "$out/split$count" --parts "$count"
-  $cmd JOB=1:"$count" "$out/log/decode.JOB.log" asr decode "${options[@]}" --data "$out/split$count/JOB" --out "$out/part/JOB"
+  asr data split "$data" --out "$out/split$count" --parts "$count" || return
+  $cmd JOB=1:"$count" "$out/log/decode.JOB.log" asr decode "${options[@]}" --data "$out/split$count/JOB" --out "$out/part/JOB" || return
   for ((number = 1; number <= count; number++)); do parts+=("$out/part/$number"); done
-  python "$root/recipes/utils/join_decoded.py" --data "$data" --out "$out" "${parts[@]}"
+  python "$root/recipes/utils/join_decoded.py" --data "$data" --out "$out" "${parts[@]}" || return
   rm -rf "$out/split$count" "$out/part"
 }
 

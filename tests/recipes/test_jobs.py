@@ -20,14 +20,15 @@ from asr.errors import DataError
 # What sbatch does of an array, one task after the other; what it was asked goes to asked.txt.
 SBATCH = """#!/usr/bin/env bash
 echo "$*" >>asked.txt
-echo "Submitted batch job 7"
+[ -z "${REJECTED-}" ] || exit 1
+echo "Submitted batch job 7 on cluster gpu2"
 script=${!#} first=1 last=1 status=0
 [[ "$*" =~ --array\\ ([0-9]+)-([0-9]+) ]] && first=${BASH_REMATCH[1]} last=${BASH_REMATCH[2]}
 for ((task = first; task <= last; task++)); do
   [ "$task" != "${LOST-}" ] || { status=1; continue; }
   (cd / && SLURM_ARRAY_TASK_ID=$task bash "$OLDPWD/$script") || status=1
 done
-exit $status
+exit ${STATUS:-$status}
 """
 # Decodes by repeating the transcripts; everything else is the real command.
 ASR = """#!/usr/bin/env bash
@@ -86,6 +87,13 @@ def test_a_failed_job_is_shown_and_the_others_run_to_their_end(bash, tmp_path, k
     assert (tmp_path / "log/x.4.log").read_text().endswith("(exit status 0)\n")
 
 
+@pytest.mark.parametrize("kind", ["run_local", "run_slurm"])
+def test_a_last_line_without_its_newline_and_a_folder_for_each_job(bash, tmp_path, kind):
+    done = bash(f"{kind} JOB=08:10 log/JOB/x.log printf '{{}}'")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "log/9/x.log").read_text().splitlines()[2] == "{}"
+
+
 def test_a_single_job(bash, tmp_path):
     assert bash("$cmd log/one.log echo JOB; run_slurm log/two.log echo two").returncode == 0
     assert "JOB" in (tmp_path / "log/one.log").read_text().splitlines() and "--array" not in (tmp_path / "asked.txt").read_text()
@@ -114,6 +122,22 @@ def test_a_job_that_slurm_never_started_is_a_failure(bash):
     assert "1 of 3 job(s) failed" in done.stderr
 
 
+def test_what_sbatch_alone_says(bash):
+    """That it takes no jobs, which is not waited for; and that a job failed, though its log ends well."""
+    began = time.monotonic()
+    assert bash("run_slurm JOB=1:3 log/x.JOB.log true", REJECTED="1", ASR_LOG_WAIT="60").returncode == 1
+    assert time.monotonic() - began < 30
+    done = bash("run_slurm JOB=1:3 log/x.JOB.log true", STATUS="3")
+    assert done.returncode == 1 and "every log ends well, but sbatch has exit status 3" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["run_local", "run_slurm"])
+def test_a_killed_job_is_said_to_be_one(bash, kind):
+    done = bash(f"{kind} JOB=1:2 log/x.JOB.log bash -c '[ JOB = 1 ] || kill -9 $PPID $$'")
+    assert done.returncode == 1 and "1 of 2 job(s) failed" in done.stderr
+    assert "the end of log/x.2.log, which the job did not write to its end: it was killed, or runs still" in done.stderr
+
+
 def test_an_old_log_does_not_count(bash):
     assert bash("run_slurm JOB=1:2 log/x.JOB.log true").returncode == 0
     assert bash("run_slurm JOB=1:2 log/x.JOB.log true", LOST="1").returncode == 1
@@ -128,19 +152,47 @@ def test_wrong_use(bash, words, fault):
     assert done.returncode == 2 and fault in done.stderr
 
 
-def test_stopped_jobs_leave_nothing_running(tmp_path):
-    script = f". {ROOT}/recipes/utils/cmd.sh; run_local JOB=1:2 log/x.JOB.log bash -c 'echo $$ >JOB.pid; exec sleep 60'"
-    process = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+def started(tmp_path: Path, script: str, pids: int, **environment: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """Bash at work on a script, in a process group of its own, and what its jobs have written to so many files *.pid; said.txt."""
+    with open(tmp_path / "said.txt", "w") as said:
+        # By env, as whoever runs the tests in the background ignores SIGINT.
+        process = subprocess.Popen(["env", "--default-signal=INT", "bash", "-c",
+                                    f"set -euo pipefail; . {ROOT}/recipes/utils/cmd.sh; {script}"], cwd=tmp_path,
+                                   start_new_session=True, stderr=said, text=True, env=os.environ | environment)
     deadline = time.monotonic() + 60
-    while len([*tmp_path.glob("*.pid")]) < 2 and time.monotonic() < deadline:
+    while len([*tmp_path.glob("*.pid")]) < pids and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)
-    pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
-    os.killpg(process.pid, signal.SIGTERM)
+    return process, [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stopped_jobs_leave_nothing_running(tmp_path, name):
+    (tmp_path / "tmp").mkdir()
+    process, pids = started(tmp_path, "run_local JOB=1:2 log/x.JOB.log bash -c 'echo $$ >JOB.pid; exec sleep 60'", 2,
+                            TMPDIR=str(tmp_path / "tmp"))
+    os.killpg(process.pid, getattr(signal, name))
     assert process.wait(timeout=30) != 0 and len(pids) == 2
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while (any(Path(f"/proc/{pid}").exists() for pid in pids) or any((tmp_path / "tmp").iterdir())) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not any((tmp_path / "tmp").iterdir()) and "failed" not in (tmp_path / "said.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_stopped_recipe_cancels_its_array_at_once(bash, tmp_path, name):
+    """Its own, by the number that sbatch gave it; and the shell ends by the signal."""
+    (tmp_path / "bin/scancel").write_text("echo $* >cancelled.txt\n")
+    (tmp_path / "bin/scancel").chmod(0o755)
+    process, (pid,) = started(tmp_path, "run_slurm log/x.log bash -c 'echo $$ >x.pid; exec sleep 60'", 1,
+                              PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    process.send_signal(getattr(signal, name))
+    try:
+        assert process.wait(timeout=30) == -getattr(signal, name)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert (tmp_path / "cancelled.txt").read_text() == "7\n"
 
 
 # ----------------------------------------------------------------------------------------------------- decoding
