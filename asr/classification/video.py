@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,13 @@ from asr.classification.series import load_array
 from asr.containers import check_whole_video
 from asr.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 log = logging.getLogger("asr")
+
+HELD_BYTES = 1 << 28
+"""With `video.max_frames`, frames are kept in memory up to this much; a longer clip is read a second time for those wanted."""
 
 
 class VideoReader(Reader):
@@ -88,14 +94,29 @@ def read_clip(path: str | Path, config: VideoConfig) -> np.ndarray:
     DataError for what cannot be read, is cut or damaged as far as it shows, has no frame, or has frames of several sizes that
     `video.size` does not bring to one.
     """
-    path = Path(path)
+    kept, count = [], 0
+    for frame in _frames(Path(path), config):
+        count += 1
+        if not config.max_frames or count <= config.max_frames or count * frame.nbytes <= HELD_BYTES:
+            kept.append(frame)
+    if not kept:
+        raise DataError(f"{path}: cannot read: no frames in it")
+    if config.max_frames and count > config.max_frames:
+        wanted = {number * count // config.max_frames for number in range(config.max_frames)}
+        again = kept if count == len(kept) else _frames(Path(path), config)
+        kept = [frame for number, frame in enumerate(again) if number in wanted]
+    return np.stack(kept)
+
+
+def _frames(path: Path, config: VideoConfig) -> Iterator[np.ndarray]:
+    """Every ``frame_step``-th frame, in the size wanted; all of one size."""
     if path.is_dir():
         frames = _pictures(path, config.colour)
     elif path.suffix.lower() in (".npy", ".npz"):
         frames = _stack(path, config.colour)
     else:
         frames = _video(path, config.colour)
-    kept, size = [], None
+    size = None
     for number, frame in enumerate(frames):
         if number % config.frame_step:
             continue
@@ -105,12 +126,7 @@ def read_clip(path: str | Path, config: VideoConfig) -> np.ndarray:
         if frame.shape != size:
             raise DataError(f"{path}: frame {number} has {frame.shape[0]} x {frame.shape[1]} pixels, those before {size[0]} x "
                             f"{size[1]}; bring all to one size with video.size: [height, width]")
-        kept.append(frame)
-    if not kept:
-        raise DataError(f"{path}: cannot read: no frames in it")
-    if config.max_frames and len(kept) > config.max_frames:
-        kept = [kept[number * len(kept) // config.max_frames] for number in range(config.max_frames)]
-    return np.stack(kept)
+        yield frame
 
 
 def resize(frame: np.ndarray, size: tuple[int, int], fit: str, resample: str) -> np.ndarray:
@@ -149,43 +165,57 @@ def _stack(path: Path, colour: str) -> Iterator[np.ndarray]:
 
 
 def _pictures(folder: Path, colour: str) -> Iterator[np.ndarray]:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    mode = "L" if colour == "gray" else "RGB"
     known = Image.registered_extensions()
     for path in sorted((path for path in folder.iterdir() if path.suffix.lower() in known), key=_by_number):
         try:
             with Image.open(path) as picture:
-                pixels = np.asarray(ImageOps.exif_transpose(picture).convert(mode))
+                pixels = _pixels(picture, "L" if colour == "gray" else "RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{path}: cannot read: {error}") from None
         yield pixels[..., None] if pixels.ndim == 2 else pixels
 
 
+def _pixels(picture: Image.Image, mode: str) -> np.ndarray:
+    """A picture as it is shown, in 8 bits; Pillow itself would make every value above 255 white."""
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise ValueError(f"nothing says which of its numbers (mode {picture.mode}) is white; save it with 8 or 16 bits, or as .npy")
+    return np.asarray(picture.convert(mode))
+
+
 def _by_number(path: Path) -> list[tuple[int, int | str]]:
     """frame2 before frame10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _video(path: Path, colour: str) -> Iterator[np.ndarray]:
     import av
     from av.sidedata.sidedata import Type as SideData
+    from av.stream import Disposition
 
     try:
         with open(path, "rb") as file:
             handle = file.fileno()
             check_whole_video(str(path), lambda offset, count: os.pread(handle, count, offset), os.fstat(handle).st_size)
-        with av.open(str(path)) as container:
-            if not container.streams.video:
+        with av.open(f"file:{path}") as container:  # or a colon in the name were the end of a protocol
+            stream = container.streams.best("video")
+            # FFmpeg also paints text files, and finds the covers of music.
+            if stream is None or container.format.name == "tty" or stream.disposition & Disposition.attached_pic:
                 raise DataError(f"{path}: cannot read: no video in it")
-            stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # each data worker has one core, and threads do not survive its fork
-            for number, frame in enumerate(container.decode(stream)):
-                if frame.is_corrupt:
-                    raise DataError(f"{path}: cannot read: frame {number} is damaged")
-                pixels = frame.to_ndarray(format="gray" if colour == "gray" else "rgb24")
-                matrix = next((bytes(each) for each in frame.side_data if each.type == SideData.DISPLAYMATRIX), None)
-                yield _upright(pixels[..., None] if pixels.ndim == 2 else pixels, matrix)
+            for packet in container.demux(stream):
+                for frame in packet.decode():
+                    if packet.is_corrupt or frame.is_corrupt:
+                        raise DataError(f"{path}: cannot read: damaged or cut at {frame.time} s")
+                    pixels = frame.to_ndarray(format="gray" if colour == "gray" else "rgb24")
+                    matrix = next((bytes(each) for each in frame.side_data if each.type == SideData.DISPLAYMATRIX), None)
+                    yield _upright(pixels[..., None] if pixels.ndim == 2 else pixels, matrix)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
 

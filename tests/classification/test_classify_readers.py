@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from tones import RATE
 
 from asr import audio
+from asr.classification import video
 from asr.classification.config import InputConfig, VideoConfig
 from asr.classification.reader import Moments, build_reader
 from asr.classification.series import read_series
@@ -59,7 +61,35 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path):
     frames = np.stack([np.full((2, 2), number, np.uint8) for number in range(1, 12)])
     write_pictures(tmp_path / "c", frames)
     (tmp_path / "c/notes.txt").write_text("no picture")
+    (tmp_path / "c/frame11.png").rename(tmp_path / "c/frame10²0.png")
     np.testing.assert_array_equal(read_clip(tmp_path / "c", VideoConfig())[:, 0, 0, 0], np.arange(1, 12))
+
+
+@pytest.mark.parametrize("name", ["12:30.mkv", "a b.mkv", "50%d.mkv", "http:.mkv"])
+def test_a_file_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "c.mkv", FRAMES).rename(tmp_path / name)
+    np.testing.assert_array_equal(read_clip(name, VideoConfig())[..., 0], FRAMES)
+
+
+def test_pictures_of_sixteen_bits(tmp_path):
+    write_pictures(tmp_path / "c", FRAMES[:1].astype(np.uint16) * 256)
+    np.testing.assert_array_equal(read_clip(tmp_path / "c", VideoConfig())[..., 0], FRAMES[:1])
+    Image.fromarray(FRAMES[0].astype(np.float32)).save(tmp_path / "c/frame2.tiff")
+    with pytest.raises(DataError, match=r"frame2.tiff: cannot read: nothing says which of its numbers \(mode F\) is white"):
+        read_clip(tmp_path / "c", VideoConfig())
+
+
+def test_a_long_clip_is_thinned_without_being_held(tmp_path, monkeypatch):
+    frames = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8)
+    path = write_video(tmp_path / "c.mkv", frames)
+    wanted = [read_clip(path, VideoConfig(max_frames=7, frame_step=step)) for step in (1, 3)]
+    monkeypatch.setattr(video, "HELD_BYTES", 3 * 64)
+    seen, stack = [], np.stack
+    monkeypatch.setattr(np, "stack", lambda kept: seen.append(len(kept)) or stack(kept))
+    for step, clip_before in zip((1, 3), wanted):
+        np.testing.assert_array_equal(read_clip(path, VideoConfig(max_frames=7, frame_step=step)), clip_before)
+    assert wanted[0][:, 0, 0, 0].tolist() == [0, 5, 11, 17, 22, 28, 34] and seen == [7, 7]
 
 
 def test_steps_and_thinning(tmp_path):
@@ -105,7 +135,23 @@ def test_clips_of_different_sizes_are_named_and_resized_only_where_that_is_said(
         read_clip(folder, VideoConfig())
 
 
+def _music(path: Path) -> None:
+    """Sound with a picture on its cover."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(path), "w") as container:
+        sound, cover = container.add_stream("mp3", rate=16000), container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt, cover.disposition = 8, 8, "rgb24", Disposition.attached_pic.value
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8))))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.float32), format="fltp", layout="mono")
+        samples.rate = 16000
+        container.mux([*sound.encode(samples), *sound.encode()])
+
+
 def _broken(tmp_path):
+    (tmp_path / "notes.txt").write_text("FFmpeg paints this\n" * 100)
+    _music(tmp_path / "cover.mp3")
     whole = write_video(tmp_path / "whole.mkv", FRAMES).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[:200])
     (tmp_path / "empty.mp4").write_bytes(b"")
@@ -124,7 +170,8 @@ def _broken(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "why"), [
-    ("cut.mkv", "cut.mkv: cannot read"), ("empty.mp4", "empty.mp4: cannot read"), ("text.mp4", "text.mp4: cannot read"),
+    ("cut.mkv", "cut.mkv: cannot read"), ("notes.txt", "no video in it"),
+    ("cover.mp3", "no video in it"), ("empty.mp4", "empty.mp4: cannot read"), ("text.mp4", "text.mp4: cannot read"),
     ("sound.wav", "no video in it"), ("nothing", "no frames in it"), ("torn", "frame2.png: cannot read"),
     ("flat.npy", r"expected \(frames, height, width\)"), ("none.npy", "no frames in it"), ("names.npy", "not real numbers"),
     ("nan.npy", "not finite"), ("two.npz", "2 arrays in it"), ("cut.npz", "cut.npz: cannot read"),
@@ -166,7 +213,7 @@ def test_a_frame_that_the_decoder_finds_damaged_is_an_error(tmp_path):
             read_clip(path, VideoConfig())
         except DataError as error:
             said.append(str(error))
-    assert any(re.search(r"c.mp4: cannot read: frame \d+ is damaged", line) for line in said), said
+    assert any(re.search(r"c.mp4: cannot read: damaged or cut at \d", line) for line in said), said
 
 
 @pytest.mark.parametrize(("matrix", "shown"), [
