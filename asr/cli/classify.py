@@ -46,8 +46,11 @@ def train(
     for path in (train, dev):
         need_file(path, "table")
     from asr.classification.training import train as run
+    from asr.training.processes import speaks
 
-    print(run(settings, train, dev, exp, resume, device, skip_bad))
+    path = run(settings, train, dev, exp, resume, device, skip_bad)
+    if speaks():
+        print(path)
 
 
 @app.command()

@@ -41,8 +41,11 @@ def train(
     settings = load_config(config, overrides or (), ForecastConfig)
     need_file(data, "table")
     from asr.series.training import train as run
+    from asr.training.processes import speaks
 
-    print(run(settings, data, exp, resume, device))
+    path = run(settings, data, exp, resume, device)
+    if speaks():
+        print(path)
 
 
 @app.command()

@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from cli.command import process
+from cli.command import heard, process
+from project_copy import ROOT
 from typer.testing import CliRunner
 
 import asr
@@ -31,6 +32,18 @@ def test_the_commands_of_the_contract_are_there():
 
 def test_version():
     assert CliRunner().invoke(main.app, ["--version"]).output.strip() == asr.__version__
+
+
+@pytest.mark.parametrize(("command", "config", "data", "trains"), [
+    ("train", "fsdd/conf/crnn.yaml", ["--train", "."], "asr.training.train"),
+    ("classify train", "sst2/conf/sst2.yaml", ["--train", __file__], "asr.classification.training.train"),
+    ("forecast train", "etth1/conf/ETTh1.yaml", ["--data", __file__], "asr.series.training.train")])
+def test_of_several_processes_the_first_prints_the_models_path(monkeypatch, command, config, data, trains):
+    monkeypatch.setattr(trains, lambda *_: "the path")
+    for number, said in (("0", "the path\n"), ("1", "")):
+        monkeypatch.setenv("RANK", number)
+        done = heard(*command.split(), "--config", ROOT / "recipes" / config, *data, "--exp", "exp")
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
 
 
 def test_wrong_use_ends_with_2_and_says_what(tmp_path):
