@@ -40,7 +40,11 @@ class Report(Callback):
         self.rows, self.best = state["rows"], state["best"]
 
     def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._remove_others()
         self.started = time.monotonic()
+
+    def on_fit_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._remove_others()
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or not isinstance(task, Task):
@@ -65,14 +69,17 @@ class Report(Callback):
         Best on dev; without dev items, the last ones.
         """
         entry = {"epoch": int(row["epoch"]), "key": dev_rank(row, self.monitor) if task.has_dev else [-row["epoch"]]}
-        ranked = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))
-        self.best = ranked[: self.average_best]
-        if not first():
-            return
-        if entry in self.best:
+        self.best = sorted([*self.best, entry], key=lambda found: (*found["key"], found["epoch"]))[: self.average_best]
+        if first() and entry in self.best:
             save_tensors(weights_path(self.exp, entry["epoch"]), task.network.state_dict())
-        for dropped in ranked[len(self.best):]:
-            weights_path(self.exp, dropped["epoch"]).unlink(missing_ok=True)
+
+    def _remove_others(self) -> None:
+        """Remove the weights that are no longer among the best: behind the checkpoint that says so. A run that goes on from the one
+        before it needs them, should the epoch in between be ranked otherwise (on another machine, with other processes)."""
+        kept = [weights_path(self.exp, entry["epoch"]) for entry in self.best]
+        for path in (self.exp / "checkpoints").glob("epoch-*.safetensors"):
+            if first() and path not in kept:
+                path.unlink()
 
     def _write(self, task: Task) -> None:
         table, columns = io.StringIO(), list(self.rows[0])

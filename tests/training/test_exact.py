@@ -146,6 +146,18 @@ def test_killed_twice_and_while_finishing(corpus, wholes, tmp_path, monkeypatch,
     assert result(tmp_path / "run") == wholes[accumulate]
 
 
+def test_the_best_weights_stay_until_a_checkpoint_names_others(corpus, tmp_path, monkeypatch):
+    """Killed between an epoch that became the best and its checkpoint, and resumed where that epoch is none of the best: on
+    another machine, or with another number of processes, its bits are others."""
+    asked, exp = ["training.average_best=1"], tmp_path / "run"
+    monkeypatch.setattr(SpeechTask, "measured", lambda self: {"loss": 1.0, "wer": 1 / (1 + self.batches), "cer": 1.0})
+    killed(monkeypatch, ResumeCheckpoint, "on_train_epoch_end", 2, corpus, exp, *asked)
+    monkeypatch.setattr(SpeechTask, "measured", lambda self: {"loss": 1.0, "wer": 1.0 + self.batches, "cer": 1.0})
+    run(corpus, exp, *asked, resume=True)
+    assert "epoch 1 it is" in log(exp)
+    assert [path.name for path in (exp / "checkpoints").glob("epoch-*")] == ["epoch-0001.safetensors"]
+
+
 def test_a_plateau_takes_its_step_before_the_checkpoint_of_its_epoch(corpus, tmp_path, monkeypatch):
     """Killed in the first batch of an epoch, and in its middle: the rate falls after it and the one before it all the same."""
     asked = ["training.schedule={name: plateau, patience: 0}", "training.epochs=4"]
