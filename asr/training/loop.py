@@ -25,7 +25,7 @@ from asr.errors import AsrError, ConfigError, UsageError
 from asr.system import choose_threads, crowding, environment, exclusive, keep_freed_memory, usable_cores, write_text
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
-from asr.training.processes import agreed, first, gathered, place, restarted, stoppable, together, trainer_options
+from asr.training.processes import agreed, begun, first, gathered, place, restarted, stoppable, together, trainer_options
 from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
 from asr.training.task import Task
 
@@ -72,7 +72,9 @@ def run_training(config: RunConfig, exp: str | Path, device: torch.device,
 
         def finished() -> bool:
             held.enter_context(alone(exp))
-            if not (_begin(exp, config, resume or restarted()) and model_path.exists()):
+            there = _begin(exp, config, restarted(exp) or resume)
+            begun(exp)
+            if not (there and model_path.exists()):
                 return False
             print(f"{model_path}: this run is finished; nothing to do", file=sys.stderr)
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,7 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from asr.errors import AsrError, UsageError
+from asr.system import write_text
 
 log = logging.getLogger("asr")
 
@@ -26,6 +29,7 @@ Found = TypeVar("Found")
 
 TIMEOUT_S = 1800.0
 """How long a process waits for another before the run ends; ``ASR_PROCESS_TIMEOUT`` in seconds takes its place."""
+MARK = ".torchrun"
 GO_ON = "the same command with --resume goes on from the last checkpoint"
 BY_ITSELF = " (torchrun --max-restarts N does so by itself)"
 
@@ -45,9 +49,19 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this job before (``--max-restarts``): it then goes on from where the other was."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarted(exp: Path) -> bool:
+    """Whether torchrun has started this job before (``--max-restarts``), and that start has left its `begun` in the folder: this
+    one then goes on from where the other was. One that was refused takes up nothing by being started again."""
+    mark = exp / MARK
+    left = mark.read_text(encoding="utf-8") if mark.exists() else None
+    mark.unlink(missing_ok=True)
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and left == os.environ.get("TORCHELASTIC_RUN_ID")
+
+
+def begun(exp: Path) -> None:
+    """Leave word in the folder that this job of torchrun's is at work there, for `restarted`."""
+    if dist.is_torchelastic_launched():
+        write_text(exp / MARK, os.environ["TORCHELASTIC_RUN_ID"])
 
 
 @contextlib.contextmanager
@@ -66,7 +80,7 @@ def together(device: torch.device) -> Iterator[torch.device]:
                              "start as many with --nproc-per-node, or take --device cpu")
         device, backend = torch.device("cuda", local), "nccl"
         torch.cuda.set_device(device)
-    seconds = float(os.environ.get("ASR_PROCESS_TIMEOUT", TIMEOUT_S))
+    seconds = _timeout()
     try:
         store, rank, count = next(dist.rendezvous("env://", timeout=timedelta(seconds=seconds)))
         dist.init_process_group(backend, store=dist.PrefixStore(_meet(store, rank, count, seconds), store), rank=rank,
@@ -81,6 +95,17 @@ def together(device: torch.device) -> Iterator[torch.device]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _timeout() -> float:
+    given = os.environ.get("ASR_PROCESS_TIMEOUT", str(TIMEOUT_S))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"ASR_PROCESS_TIMEOUT={given}: give seconds, a number above 0")
+    return seconds
 
 
 def _meet(store: dist.Store, rank: int, count: int, seconds: float) -> str:

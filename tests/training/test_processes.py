@@ -24,8 +24,10 @@ from training.test_exact import result
 
 from asr.config import load_config
 from asr.corpus import BatchSampler, DataDir
+from asr.errors import UsageError
 from asr.training import run as training
 from asr.training import train
+from asr.training.processes import together
 from asr.training.speech import SpeechTask
 from asr.training.task import Task
 
@@ -116,8 +118,8 @@ def test_two_processes_train_as_one_does(corpus, tmp_path):
     first, second = (load_file(tmp_path / name / "checkpoints" / "epoch-0002.safetensors") for name in ("several", "one"))
     for name, value in second.items():
         torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-5, msg=name)
-    assert sorted(path.name for path in (tmp_path / "several").iterdir()) == sorted(
-        path.name for path in (tmp_path / "one").iterdir())
+    several, one = ({path.name for path in (tmp_path / name).iterdir()} for name in ("several", "one"))
+    assert several - {".torchrun"} == one
     assert log(tmp_path / "several").count("epoch   2") == 1
 
 
@@ -137,18 +139,28 @@ def test_torchrun_starts_a_killed_run_again_and_it_ends_in_the_same_bits(corpus,
     assert "resuming from" in log(tmp_path / "run") and result(tmp_path / "run") == whole
 
 
+@pytest.mark.parametrize("seconds", ["1 h", "0", "nan", "inf"])
+def test_a_timeout_that_is_none(monkeypatch, seconds):
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("TORCHELASTIC_RUN_ID", "x"), ("ASR_PROCESS_TIMEOUT", seconds)):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"ASR_PROCESS_TIMEOUT={seconds}: give seconds"), together(torch.device("cpu")):
+        pass
+
+
 def test_a_process_that_hangs_ends_the_run(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("ASR_PROCESS_TIMEOUT", "1")
     said = launch(2, corpus, tmp_path / "run", hurt="1 3 hang")
     assert "process 0 of 2 lost another one, or waited 1 s for it" in said and "--resume" in said
 
 
-def test_a_fault_that_the_first_finds_ends_all_once(corpus, tmp_path):
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_run_is_refused_once_at_each_start(corpus, tmp_path, restarts):
+    """The first process says so, and being started again is no --resume."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.safetensors").write_bytes(b"")
     (tmp_path / "run" / "config.yaml").write_text("seed: 7")
-    said = launch(2, corpus, tmp_path / "run")
-    assert said.count("holds a run already; go on with --resume") == 1
+    said = launch(2, corpus, tmp_path / "run", restarts=restarts)
+    assert said.count("holds a run already; go on with --resume") == said.count("Error") == restarts + 1
 
 
 def test_different_data_are_refused(corpus, tmp_path, monkeypatch):
