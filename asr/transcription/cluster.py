@@ -6,6 +6,7 @@ batch, which another does again. The files must be where every worker can read t
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -56,13 +57,18 @@ class Load:
 
 
 class Worker:
-    """A process of the cluster, with one thread for the network."""
+    """A process of the cluster, with one thread for the network, in the folder that relative paths are meant from."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, folder: str) -> None:
         import torch
 
+        with contextlib.suppress(OSError):  # where it is not to be had, relative paths fail by name
+            os.chdir(folder)
         torch.set_num_threads(1)
         self.recognizer = load()
+
+    def ready(self) -> None:
+        """Answered once the model is loaded."""
 
     def transcribe(self, items: Sequence[Item]) -> list[Result | str]:
         """See `asr.transcription.pipeline.transcribe_batch`."""
@@ -115,32 +121,48 @@ class Cluster:
         """See `asr.transcription.pipeline.Executor`."""
         ray = self.ray
         source = iter(batches)
-        again: list[tuple[Batch, int]] = []
+        waiting: list[tuple[Batch, int]] = []  # for a worker: the cluster may have no room for as many as were asked for
         running: dict[Any, tuple[Any, Batch, int]] = {}
+        starting: dict[Any, Any] = {}
         idle: list[Any] = []
+        lost = 0  # workers in a row that came to nothing
         try:
             while True:
-                while len(running) < self.workers:
-                    batch, attempt = again.pop() if again else (next(source, None), 1)
-                    if batch is None:
-                        break
-                    if not idle:
-                        idle.append(self._start())
-                    worker = idle.pop()
+                while len(running) + len(waiting) < self.workers and (batch := next(source, None)) is not None:
+                    waiting.append((batch, 1))
+                while waiting and idle:
+                    worker, (batch, attempt) = idle.pop(), waiting.pop()
                     running[worker.transcribe.remote(batch.items)] = worker, batch, attempt
-                if not running:
+                while len(starting) < len(waiting):
+                    worker = self._start()
+                    starting[worker.ready.remote()] = worker
+                if not running and not waiting:
                     return
-                for done in ray.wait(list(running), num_returns=1, timeout=LOOK_S)[0]:
+                for done in ray.wait([*running, *starting], num_returns=1, timeout=LOOK_S)[0]:
+                    if done in starting:
+                        worker = starting.pop(done)
+                        try:
+                            ray.get(done)
+                        except ray.exceptions.RayError as error:
+                            lost += 1
+                            if getattr(error, "actor_init_failed", False):
+                                raise AsrError(f"--ray: a worker cannot load the model: {_last_line(error)}") from None
+                            if lost == ATTEMPTS:
+                                raise AsrError(f"--ray: {lost} workers in a row were lost while they loaded the model "
+                                               f"({type(error).__name__}); give fewer --jobs if memory is short, or look at the "
+                                               "logs of the cluster") from None
+                        else:
+                            lost = 0
+                            idle.append(worker)
+                        continue
                     worker, batch, attempt = running.pop(done)
                     try:
                         outcomes = ray.get(done)
                     except ray.exceptions.RayTaskError as error:
                         raise AsrError(f"--ray: a worker failed: {error.cause or error}") from None
                     except ray.exceptions.RayError as error:  # the process, or its machine, is gone
-                        if getattr(error, "actor_init_failed", False):
-                            raise AsrError(f"--ray: a worker cannot load the model: {_last_line(error)}") from None
                         if attempt < ATTEMPTS:
-                            again.append((batch, attempt + 1))
+                            waiting.append((batch, attempt + 1))
                             continue
                         outcomes = [f"{item.shown}: cannot transcribe: {ATTEMPTS} workers were lost over it "
                                     f"({type(error).__name__})" for item in batch.items]
@@ -148,11 +170,11 @@ class Cluster:
                         idle.append(worker)
                     yield batch, outcomes
         finally:
-            for worker in [*idle, *(worker for worker, _, _ in running.values())]:
+            for worker in [*idle, *starting.values(), *(worker for worker, _, _ in running.values())]:
                 ray.kill(worker)
 
     def _start(self) -> Any:
-        return self.ray.remote(num_cpus=1, num_gpus=int(self.kind == "GPU"))(Worker).remote(self.load)
+        return self.ray.remote(num_cpus=1, num_gpus=int(self.kind == "GPU"))(Worker).remote(self.load, os.getcwd())
 
 
 def _last_line(error: Exception) -> str:

@@ -63,6 +63,16 @@ def test_a_killed_workers_files_are_done_elsewhere_and_all_is_as_on_one_machine(
     assert len(rows(tmp_path / "there", "file")) == 40
 
 
+def test_more_workers_than_the_cluster_has_room_for(recognizer, cluster, tmp_path, monkeypatch):
+    """Those that find none wait, and nothing waits for them; relative paths are meant from where the job is started."""
+    monkeypatch.setattr(cluster, "workers", 4)
+    monkeypatch.chdir(tmp_path)
+    for index, samples in enumerate(chirps(12, seed=6)):
+        audio.write(tmp_path / f"{index:02}.wav", samples, RATE)
+    report = Job(tmp_path / "out", ["txt"], settings_of(recognizer), 1.0).run(cluster, find_items(["."]))
+    assert report.transcribed == 12 and not report.failed
+
+
 def test_a_batch_that_costs_every_worker_is_given_up(cluster, tmp_path):
     """A command that kills who runs it."""
     killer = Item("killer", "kill -9 $PPID |", "utterance killer", Place("killer", "1", 0.0), "s", command=True)
@@ -74,6 +84,14 @@ def test_a_worker_that_has_another_model_ends_the_job(cluster, recognizer, monke
     monkeypatch.setattr(cluster, "load", replace(cluster.load, fingerprint="0" * 64))
     item = Item("a", "a.wav", "a.wav", Place("a", "1", 0.0), "s")
     with pytest.raises(AsrError, match="a worker cannot load the model: .*is another file on this worker"):
+        list(cluster.run([Batch(0, [item])]))
+
+
+def test_workers_that_are_lost_while_they_load(cluster, monkeypatch):
+    monkeypatch.setattr(cluster, "load", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("asr.transcription.cluster.ATTEMPTS", 1)
+    item = Item("a", "a.wav", "a.wav", Place("a", "1", 0.0), "s")
+    with pytest.raises(AsrError, match=r"--ray: 1 workers in a row were lost while they loaded the model \(ActorDiedError\)"):
         list(cluster.run([Batch(0, [item])]))
 
 
