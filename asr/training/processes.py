@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from asr.errors import AsrError, UsageError
@@ -213,6 +213,8 @@ def _end(*_: Any) -> None:
 def trainer_options() -> dict[str, Any]:
     """What Lightning's Trainer must be told of the processes."""
     if place()[1] == 1:
-        return {"devices": 1}
+        # Said outright: in a job of Slurm's Lightning would take that for what starts its processes, refuse a job of several
+        # tasks, and go on from checkpoints of its own.
+        return {"devices": 1, "plugins": LightningEnvironment()}
     here = int(os.environ["LOCAL_WORLD_SIZE"])
     return {"devices": here, "num_nodes": place()[1] // here, "strategy": Processes()}

@@ -139,6 +139,14 @@ def test_torchrun_starts_a_killed_run_again_and_it_ends_in_the_same_bits(corpus,
     assert "resuming from" in log(tmp_path / "run") and result(tmp_path / "run") == whole
 
 
+def test_one_process_in_a_job_of_slurm_with_several_tasks(corpus, tmp_path, monkeypatch):
+    """A recipe in a job that asked for four tasks to have four cores."""
+    for name, value in (("JOB_ID", "7"), ("JOB_NAME", "recipe"), ("NTASKS", "4"), ("PROCID", "0"), ("LOCALID", "0"), ("NODEID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    config = load_config(None, [*SETTINGS, "training.epochs=1"])
+    assert train(config, corpus / "train", corpus / "dev", tmp_path / "run", device="cpu").exists()
+
+
 @pytest.mark.parametrize("seconds", ["1 h", "0", "nan", "inf"])
 def test_a_timeout_that_is_none(monkeypatch, seconds):
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("TORCHELASTIC_RUN_ID", "x"), ("ASR_PROCESS_TIMEOUT", seconds)):
