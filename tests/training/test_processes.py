@@ -141,7 +141,8 @@ def test_torchrun_starts_a_killed_run_again_and_it_ends_in_the_same_bits(corpus,
 
 def test_one_process_in_a_job_of_slurm_with_several_tasks(corpus, tmp_path, monkeypatch):
     """A recipe in a job that asked for four tasks to have four cores."""
-    for name, value in (("JOB_ID", "7"), ("JOB_NAME", "recipe"), ("NTASKS", "4"), ("PROCID", "0"), ("LOCALID", "0"), ("NODEID", "0")):
+    slurm = {"JOB_ID": "7", "JOB_NAME": "recipe", "NTASKS": "4", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     config = load_config(None, [*SETTINGS, "training.epochs=1"])
     assert train(config, corpus / "train", corpus / "dev", tmp_path / "run", device="cpu").exists()
