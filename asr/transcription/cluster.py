@@ -160,7 +160,9 @@ class Cluster:
                         outcomes = ray.get(done)
                     except ray.exceptions.RayTaskError as error:
                         raise AsrError(f"--ray: a worker failed: {error.cause or error}") from None
-                    except ray.exceptions.RayError as error:  # the process, or its machine, is gone
+                    except ray.exceptions.RayError as error:  # the process, or its machine, is gone, and idle ones perhaps too
+                        while idle:
+                            ray.kill(idle.pop())
                         if attempt < ATTEMPTS:
                             waiting.append((batch, attempt + 1))
                             continue

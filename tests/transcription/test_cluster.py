@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,31 @@ def test_a_batch_that_costs_every_worker_is_given_up(cluster, tmp_path):
     killer = Item("killer", "kill -9 $PPID |", "utterance killer", Place("killer", "1", 0.0), "s", command=True)
     ((_, (outcome,)),) = list(cluster.run([Batch(0, [killer])]))
     assert outcome.startswith(f"utterance killer: cannot transcribe: {ATTEMPTS} workers were lost over it")
+
+
+def test_a_batch_is_not_given_to_workers_that_were_lost_while_idle(cluster, tmp_path, monkeypatch):
+    """A machine goes with all of its workers, near the end of a job."""
+    monkeypatch.setattr("asr.transcription.cluster.ATTEMPTS", 2)
+    processes, start = [], cluster._start
+
+    def started():
+        worker = start()
+        processes.append(ray.get(worker.__ray_call__.remote(lambda _: os.getpid())))
+        return worker
+
+    monkeypatch.setattr(cluster, "_start", started)
+    audio.write(tmp_path / "a.wav", chirps(1)[0], RATE)
+    read = f"cat {tmp_path}/a.wav"
+    commands = [f"sleep 1; {read} |", f"[ -e {tmp_path}/again ] || {{ touch {tmp_path}/again; sleep 60; }}; {read} |"]
+    done = cluster.run(Batch(number, [Item("a", command, "a", Place("a", "1", 0.0), "s", command=True)])
+                       for number, command in enumerate(commands))
+    for batch, (outcome,) in done:
+        assert not isinstance(outcome, str), outcome
+        if batch.number == 0:
+            while not (tmp_path / "again").exists():
+                time.sleep(0.05)
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
 
 
 def test_a_worker_that_has_another_model_ends_the_job(cluster, recognizer, monkeypatch):
