@@ -53,9 +53,10 @@ def restarted(exp: Path) -> bool:
     """Whether torchrun has started this job before (``--max-restarts``), and that start has left its `begun` in the folder: this
     one then goes on from where the other was. One that was refused takes up nothing by being started again."""
     mark = exp / MARK
-    left = mark.read_text(encoding="utf-8") if mark.exists() else None
-    mark.unlink(missing_ok=True)
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and left == os.environ.get("TORCHELASTIC_RUN_ID")
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        mark.unlink(missing_ok=True)  # of an earlier job, which may have had the same name
+        return False
+    return mark.exists() and mark.read_text(encoding="utf-8") == os.environ.get("TORCHELASTIC_RUN_ID")
 
 
 def begun(exp: Path) -> None:
