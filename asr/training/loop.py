@@ -26,7 +26,7 @@ from asr.system import choose_threads, crowding, environment, exclusive, keep_fr
 from asr.training.averaging import average_weights
 from asr.training.data import TaskData
 from asr.training.processes import agreed, begun, first, gathered, place, restarted, stoppable, together, trainer_options
-from asr.training.reports import Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
+from asr.training.reports import CheckpointFile, Report, ResumeCheckpoint, dev_errors, dev_rank, draw_curves, in_words, weights_path
 from asr.training.task import Task
 
 log = logging.getLogger("asr")
@@ -159,9 +159,10 @@ def build_trainer(training: LoopConfig, exp: Path, device: torch.device, report:
     callbacks.append(ResumeCheckpoint(exp / "checkpoints" / "resume.ckpt", training.checkpoint_steps))
     torch.use_deterministic_algorithms(True, warn_only=True)
     return Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu", precision=PRECISIONS[training.precision], **trainer_options(),
-        max_epochs=training.epochs, accumulate_grad_batches=training.accumulate, callbacks=callbacks,
-        logger=TensorBoardLogger(exp, name="", version="tensorboard"), log_every_n_steps=10, num_sanity_val_steps=0,
+        accelerator="gpu" if device.type == "cuda" else "cpu", precision=PRECISIONS[training.precision],
+        **trainer_options(CheckpointFile()), max_epochs=training.epochs, accumulate_grad_batches=training.accumulate,
+        callbacks=callbacks, logger=TensorBoardLogger(exp, name="", version="tensorboard"), log_every_n_steps=10,
+        num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty() and first(),
         use_distributed_sampler=False, deterministic="warn", benchmark=False)
 

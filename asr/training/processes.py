@@ -211,11 +211,11 @@ def _end(*_: Any) -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def trainer_options() -> dict[str, Any]:
-    """What Lightning's Trainer must be told of the processes."""
+def trainer_options(*plugins: Any) -> dict[str, Any]:
+    """What Lightning's Trainer must be told of the processes; with these plugins of others."""
     if place()[1] == 1:
         # Said outright: in a job of Slurm's Lightning would take that for what starts its processes, refuse a job of several
         # tasks, and go on from checkpoints of its own.
-        return {"devices": 1, "plugins": LightningEnvironment()}
+        return {"devices": 1, "plugins": [LightningEnvironment(), *plugins]}
     here = int(os.environ["LOCAL_WORLD_SIZE"])
-    return {"devices": here, "num_nodes": place()[1] // here, "strategy": Processes()}
+    return {"devices": here, "num_nodes": place()[1] // here, "strategy": Processes(), "plugins": [*plugins]}

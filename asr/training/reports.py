@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from asr.models.storage import save_tensors
 from asr.system import atomic_path, write_text
@@ -123,6 +125,19 @@ class ResumeCheckpoint(Checkpoint):
         else:  # the first one writes; all of them give what they have to the state, and meet
             trainer.save_checkpoint(self.path)
         self.saved = trainer.global_step
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint to the name that it is given.
+
+    Lightning's own goes by way of a file in /tmp: that must hold it as well, keeps it when the process is killed meanwhile, and is
+    the one that an error of the run's disk then names.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # torch makes errors of its own of what a full disk says
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
 
 
 def dev_errors(task: Task) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,12 @@ def test_what_a_run_leaves_behind(tones, tmp_path):
     assert len(list((exp / "checkpoints").glob("epoch-*.safetensors"))) == 2 and (exp / "checkpoints" / "resume.ckpt").exists()
     assert list((exp / "tensorboard").rglob("events.out.tfevents.*"))
     torch.load(exp / "checkpoints" / "resume.ckpt", weights_only=True)
+
+
+def test_a_checkpoint_does_not_pass_through_tmp(tones, tmp_path, monkeypatch):
+    """Which may be too small, and keeps what a killed process had there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert run(tones, tmp_path / "run", "training.epochs=1").exists()
 
 
 def test_the_model_is_the_better_of_best_and_average(tones, tmp_path):
