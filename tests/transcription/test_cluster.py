@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -84,26 +83,16 @@ def test_a_batch_that_costs_every_worker_is_given_up(cluster, tmp_path):
 def test_a_batch_is_not_given_to_workers_that_were_lost_while_idle(cluster, tmp_path, monkeypatch):
     """A machine goes with all of its workers, near the end of a job."""
     monkeypatch.setattr("asr.transcription.cluster.ATTEMPTS", 2)
-    processes, start = [], cluster._start
-
-    def started():
-        worker = start()
-        processes.append(ray.get(worker.__ray_call__.remote(lambda _: os.getpid())))
-        return worker
-
-    monkeypatch.setattr(cluster, "_start", started)
     audio.write(tmp_path / "a.wav", chirps(1)[0], RATE)
-    read = f"cat {tmp_path}/a.wav"
-    commands = [f"sleep 1; {read} |", f"[ -e {tmp_path}/again ] || {{ touch {tmp_path}/again; sleep 60; }}; {read} |"]
-    done = cluster.run(Batch(number, [Item("a", command, "a", Place("a", "1", 0.0), "s", command=True)])
-                       for number, command in enumerate(commands))
-    for batch, (outcome,) in done:
+    busy, idle = tmp_path / "busy", tmp_path / "idle"  # process ids
+    commands = [f"echo $PPID >{idle}; until [ -s {busy} ]; do sleep 0.05; done; cat {tmp_path}/a.wav |",
+                f"[ -e {busy} ] || {{ echo $PPID >{busy}; sleep 20; }}; cat {tmp_path}/a.wav |"]
+    for batch, (outcome,) in cluster.run(Batch(number, [Item("a", command, "a", Place("a", "1", 0.0), "s", command=True)])
+                                         for number, command in enumerate(commands)):
         assert not isinstance(outcome, str), outcome
         if batch.number == 0:
-            while not (tmp_path / "again").exists():
-                time.sleep(0.05)
-            for process in processes:
-                os.kill(process, signal.SIGKILL)
+            for process in (busy, idle):
+                os.kill(int(process.read_text()), signal.SIGKILL)
 
 
 def test_a_worker_that_has_another_model_ends_the_job(cluster, recognizer, monkeypatch):
