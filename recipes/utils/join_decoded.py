@@ -16,9 +16,11 @@ from typing import Any
 
 from asr.corpus import DataDir
 from asr.errors import AsrError, DataError
+from asr.scoring.files import FILES as SCORE_FILES
 from asr.system import write_text
 
 COUNTS = ("utterances", "decoded", "frames", "skipped", "audio_seconds", "wall_seconds")
+NULL_WORD = " 0.000 @ 0.000\n"
 
 
 def join(data: DataDir, parts: list[Path], out: Path) -> None:
@@ -40,9 +42,10 @@ def join(data: DataDir, parts: list[Path], out: Path) -> None:
     whole["too_short"] = sorted(key for note in notes for key in note["too_short"])
     whole["confidence"] = {}  # the error of a calibration is no sum of those of parts
     whole["real_time_factor"] = round(whole["wall_seconds"] / whole["audio_seconds"], 5) if whole["audio_seconds"] else None
-    (out / "decode.json").unlink(missing_ok=True)
+    for name in ("decode.json", *SCORE_FILES):  # no score outlives its hypotheses
+        (out / name).unlink(missing_ok=True)
     write_text(out / "text", "".join(sorted(texts, key=lambda line: line.split()[0])))
-    write_text(out / "words.ctm", "".join(sorted(_lines(parts, "words.ctm"), key=_by_time)))
+    write_text(out / "words.ctm", "".join(_words(parts)))
     if all((part / "nbest.jsonl").is_file() for part in parts):
         write_text(out / "nbest.jsonl", "".join(sorted(_lines(parts, "nbest.jsonl"), key=lambda line: json.loads(line)["id"])))
     else:
@@ -52,6 +55,20 @@ def join(data: DataDir, parts: list[Path], out: Path) -> None:
 
 def _lines(parts: list[Path], name: str) -> list[str]:
     return [line + "\n" for part in parts for line in (part / name).read_text(encoding="utf-8").split("\n") if line]
+
+
+def _words(parts: list[Path]) -> list[str]:
+    """The lines of words.ctm. A channel whose speakers are in several parts may be silent in one of them: the line that says so
+    (NIST's null word) stays where it is in all, once."""
+    found = sorted(_lines(parts, "words.ctm"), key=_by_time)
+    named = {_by_time(line)[:2] for line in found if not line.endswith(NULL_WORD)}
+    lines = []
+    for line in found:
+        channel = _by_time(line)[:2]
+        if not line.endswith(NULL_WORD) or channel not in named:
+            lines.append(line)
+            named.add(channel)
+    return lines
 
 
 def _by_time(line: str) -> tuple[str, str, float]:

@@ -230,6 +230,22 @@ def test_a_failed_decoding_is_repeated_with_another_number_of_jobs(bash, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["decode.json", "log", "text", "words.ctm"]
 
 
+def test_scores_of_an_earlier_decoding_go(bash, tmp_path, data):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/scores.json").write_text("{}")
+    assert bash("decode_jobs 3 --model m --data data --out out").returncode == 0
+    assert not (tmp_path / "out/scores.json").exists()
+
+
+def test_a_channel_that_is_silent_in_one_part_alone_is_not_silent(tmp_path):
+    joined = load_script("recipes/utils/join_decoded.py")
+    for part, lines in (("1", ["a 1 2.000 0.000 @ 0.000", "b 1 1.000 0.000 @ 0.000"]),
+                        ("2", ["a 1 3.000 0.500 yes 0.900", "b 1 0.000 0.000 @ 0.000"]), ("3", ["b 1 0.000 0.000 @ 0.000"])):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "words.ctm").write_text("".join(f"{line}\n" for line in lines))
+    assert joined._words([tmp_path / part for part in "123"]) == ["a 1 3.000 0.500 yes 0.900\n", "b 1 0.000 0.000 @ 0.000\n"]
+
+
 def test_parts_that_are_not_whole_are_not_joined(bash, tmp_path, data):
     joined = load_script("recipes/utils/join_decoded.py")
     done = bash("asr data split data --out split --parts 3\nfor n in 1 2 3; do asr decode --data split/$n --out part/$n; done")
